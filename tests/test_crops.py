@@ -23,7 +23,6 @@ def test_written_rows_come_back_and_lie_contiguous(tmp_path):
     path = tmp_path / "train01" / "participant_001" / "frames_basler.h5"
     parts = [rows(3, seed=1), rows(2, seed=2)]
     optional = {"validity": ((), "bool"), "face_R": ((3, 3), "float32")}
-    attrs = {"camera": "basler"}
     extras = {"validity": np.array([True, False, True]), "face_R": np.ones((3, 3, 3), np.float32)}
     with CropWriter(
         path, num_rows=5, face_size=8, eye_size=4, optional=optional, attrs={"camera": "basler"}
