@@ -1,0 +1,120 @@
+"""Measure a checkpoint on persons it has never seen: metrics.json, predictions.csv and report.html."""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from gaze_exp import assemble, record
+from gaze_exp.errors import DataError
+
+if TYPE_CHECKING:
+    from gaze_exp.checkpoint import Checkpoint
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> float:
+    """Evaluate the checkpoint that the config names, or the best of this run.
+
+    Args:
+        cfg: the run; `cfg.evaluate` says which split.
+
+    Returns:
+        Mean angular error in degrees.
+
+    Raises:
+        DataError: a person of the split was trained on.
+    """
+    from gaze_exp.evaluation import evaluate
+    from gaze_exp.predictions import collect, to_csv
+
+    machine = assemble.machine_of(cfg)
+    saved = assemble.saved_of(cfg)
+    data = assemble.data_of(cfg, machine, device_batch=1, saved=saved)
+    split = data.test_split if cfg.evaluate.split == "auto" else cfg.evaluate.split
+    rows = getattr(data, split)
+    if not cfg.evaluate.allow_seen_persons:
+        refuse_seen(rows.subjects, saved=saved, split=split)
+    loader = data.test_dataloader() if split == data.test_split else data.val_dataloader()
+    predictions = collect(assemble.model_of(saved), loader, device=device_of(machine), subjects=rows.subjects)
+    metrics = {
+        "split": split,
+        "selected_on_this_split": split == "val",
+        **evaluate(predictions, constant_gaze=saved.train_mean_gaze, dropped=rows.dropped, seed=cfg.seed),
+        "checkpoint": {
+            "path": str(saved.path),
+            "sha256": saved.sha256(),
+            "epoch": saved.epoch,
+            "step": saved.step,
+        },
+    }
+    folder = Path(cfg.run_dir)
+    record.write_json(folder / "metrics.json", metrics)
+    to_csv(predictions, folder / "predictions.csv")
+    report = _report(cfg, saved=saved, data=rows, predictions=predictions, metrics=metrics)
+    _say(metrics, report=report)
+    return float(metrics["mean"])
+
+
+def refuse_seen(subjects: Sequence[str], *, saved: "Checkpoint", split: str) -> None:
+    """Refuse to call persons unseen that the checkpoint was trained on.
+
+    Raises:
+        DataError: with their names.
+    """
+    seen = sorted(set(subjects) & set(saved.train_subjects))
+    if seen:
+        raise DataError(
+            f"{saved.path}: was trained on {len(seen)} of the {len(subjects)} persons in {split}: "
+            f"{', '.join(seen[:5])}{' ...' if len(seen) > 5 else ''}; evaluate on others, or, when only the names "
+            "are the same, evaluate.allow_seen_persons=true"
+        )
+
+
+def device_of(machine: Any) -> str:
+    """Name of the device that a single process uses."""
+    return {"gpu": "cuda", "mps": "mps"}.get(machine.accelerator, "cpu")
+
+
+def _report(cfg: DictConfig, *, saved: "Checkpoint", data: Any, predictions: Any, metrics: dict[str, Any]) -> Path:
+    from gaze_exp.report import write_report
+
+    trained_in = saved.path.parent.parent
+    history, run = (_json_of(trained_in / name) for name in ("history.json", "run.json"))
+    run = run or record.describe(assemble.overrides_of_run())
+    return write_report(
+        Path(cfg.run_dir),
+        predictions=predictions,
+        metrics=metrics,
+        faces=data.face,
+        history=history.get("rows", []),
+        config_yaml=OmegaConf.to_yaml(OmegaConf.create(saved.config)),
+        command=run["command"],
+        run={key: run[key] for key in ("started", "code", "machine", "versions", "data") if key in run},
+        title=f"{saved.config['task_name']}: {type_name(saved.config['model'])}",
+        split=metrics["split"],
+    )
+
+
+def type_name(component: dict[str, Any]) -> str:
+    """Class name of a component's config."""
+    return str(component["_target_"]).rpartition(".")[2]
+
+
+def _json_of(path: Path) -> dict[str, Any]:
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _say(metrics: dict[str, Any], *, report: Path) -> None:
+    interval = "{:.2f} to {:.2f}".format(*metrics["ci95"]) if metrics["ci95"] else "none, one person"
+    log.info(
+        "evaluate: %.2f deg on %d unseen persons, %d samples of %s (95 %% interval over persons: %s); "
+        "constant baseline %.2f deg",
+        metrics["mean"], metrics["num_persons"], metrics["num_kept"], metrics["split"], interval,
+        metrics["constant"]["mean"],
+    )  # fmt: skip
+    log.info("evaluate: report at %s", report)

@@ -1,0 +1,80 @@
+"""Predict the gaze of a crop file or a folder of pictures: predictions.csv and pictures."""
+
+import inspect
+import logging
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig
+
+from gaze_exp import assemble
+from gaze_exp.errors import ConfigError, DataError
+
+if TYPE_CHECKING:
+    from gaze_exp.predictions import Predictions
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> None:
+    """Write `predictions.csv` and `predictions.png` into the run folder.
+
+    Args:
+        cfg: the run; `cfg.predict.source` names a crop file or a folder of pictures.
+
+    Raises:
+        ConfigError: no source given.
+        DataError: it cannot be read.
+    """
+    from gaze_exp.actions.evaluate import device_of
+    from gaze_exp.predictions import collect, to_csv
+
+    if not cfg.predict.source:
+        raise ConfigError("predict.source: nothing given; a crop file (.h5) or a folder of NAME_face.png ... is right")
+    machine = assemble.machine_of(cfg)
+    saved = assemble.saved_of(cfg)
+    model = assemble.model_of(saved)
+    needs = set(inspect.signature(model.forward).parameters)
+    batches, subjects, face_of = _source(Path(cfg.predict.source), cfg, needs=needs, sizes=saved.crop_sizes)
+    predictions = collect(model, batches, device=device_of(machine), subjects=subjects)
+    folder = Path(cfg.run_dir)
+    to_csv(predictions, folder / "predictions.csv")
+    _draw(predictions, face_of, number=cfg.predict.num_pictures, path=folder / "predictions.png")
+    log.info("predict: %d samples -> %s and predictions.png", len(predictions.row), folder / "predictions.csv")
+
+
+def _source(path: Path, cfg: DictConfig, *, needs: set[str], sizes: tuple[int, int]) -> tuple[Any, list[str], Any]:
+    """Batches, names of persons (or pictures), and a function row -> face picture."""
+    from gaze_exp.image_folder import ImageFolder
+
+    if path.is_dir():
+        images = ImageFolder.open(path, needs=needs, face_size=sizes[0], eye_size=sizes[1])
+        return images.batches(), ["-"], images.face
+    if not path.is_file():
+        raise DataError(f"{path}: there is no such file or folder; a crop file (.h5) or a folder of pictures is right")
+    from gaze_exp.data.batch_loader import BatchLoader
+    from gaze_exp.data.crop_dataset import CropDataset
+
+    swapped, colours = cfg.data.get("swap_eyes", False), cfg.data.get("colour_order", "auto")
+    rows = CropDataset([path], need_gaze=False, swap_eyes=swapped, colour_order=colours)
+    return BatchLoader(rows, batch_size=64, num_workers=1), rows.subjects, rows.face
+
+
+def _draw(predictions: "Predictions", face_of: Any, *, number: int, path: Path) -> None:
+    """Draw evenly chosen samples in one grid."""
+    import torch
+
+    from gaze_exp import draw
+    from gaze_exp.atomic_write import atomic_write
+
+    chosen = torch.linspace(0, len(predictions.row) - 1, min(number, len(predictions.row))).long().unique()
+    pictures = [
+        draw.validation_picture(
+            face_of(int(predictions.row[i])),
+            predictions.predicted[i],
+            predictions.target[i] if predictions.valid[i] else None,
+        )
+        for i in chosen.tolist()
+    ]
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(draw.png_bytes(draw.grid(pictures)))

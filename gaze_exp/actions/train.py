@@ -1,0 +1,82 @@
+"""Train a model on a data set; leave checkpoints, curves and pictures in the run folder."""
+
+import logging
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig
+
+from gaze_exp import assemble, record
+from gaze_exp.config import plain
+from gaze_exp.errors import ConfigError, DataError
+from gaze_exp.hardware import split
+
+log = logging.getLogger(__name__)
+
+
+def run(cfg: DictConfig) -> float:
+    """Train, and return the best validation error.
+
+    Args:
+        cfg: the run.
+
+    Returns:
+        Best mean angular error on the validation persons, degrees.
+    """
+    import lightning
+
+    machine = assemble.machine_of(cfg)
+    batches = split(machine, cfg.global_batch)
+    lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    data = assemble.data_of(cfg, machine, device_batch=batches.device_batch)
+    module = assemble.module_of(cfg, machine, data)
+    trainer = assemble.trainer_of(cfg, machine, batches)
+    num_parameters = sum(p.numel() for p in module.model.parameters())
+    log.info(
+        "train: %s, %.2f M parameters, on %s (%s); %s",
+        type(module.model).__name__, num_parameters / 1e6, machine.accelerator, machine.precision, batches,
+    )  # fmt: skip
+    described = record.describe(assemble.overrides_of_run()) | {
+        "hardware": vars(machine), "batch": vars(batches), "num_parameters": num_parameters, "data": data.summary(),
+        "config": plain(cfg),
+    }  # fmt: skip
+    if trainer.is_global_zero:
+        record.write_json(Path(cfg.run_dir, "run.json"), described)
+    started = time.monotonic()
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=_resume_from(cfg))
+    except SystemExit:  # Lightning's answer to Ctrl-C, after an orderly end
+        _say_how_to_go_on(Path(cfg.run_dir))
+        sys.exit(130)
+    return _finish(trainer, seconds=time.monotonic() - started)
+
+
+def _say_how_to_go_on(folder: Path) -> None:
+    if (folder / "checkpoints" / "last.ckpt").is_file():
+        log.warning("train: stopped before its end; go on with: python -m gaze_exp resume=%s", folder)
+    else:
+        log.warning("train: stopped before the first checkpoint; nothing is kept in %s", folder)
+
+
+def _finish(trainer: Any, *, seconds: float) -> float:
+    best = trainer.checkpoint_callback
+    if best.best_model_score is None:
+        raise DataError("train: no validation error was measured; validate at least once (trainer.limit_val_batches)")
+    log.info(
+        "train: best val angular error %.2f deg after %d steps in %.1f min -> %s",
+        best.best_model_score, trainer.global_step, seconds / 60, best.best_model_path,
+    )  # fmt: skip
+    return float(best.best_model_score)
+
+
+def _resume_from(cfg: DictConfig) -> str | None:
+    if not cfg.resume:
+        return None
+    path = Path(cfg.resume)
+    path = path if path.suffix == ".ckpt" else path / "checkpoints" / "last.ckpt"
+    if not path.is_file():
+        raise ConfigError(f"resume: {path} is not there; a run folder or a .ckpt is right")
+    log.info("train: going on from %s", path)
+    return str(path)

@@ -1,0 +1,173 @@
+"""From a config to the objects of a run: data, module, trainer."""
+
+import logging
+import sys
+import warnings
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from gaze_exp import checkpoint, hardware
+from gaze_exp.config import build, hardware_of, plain, rebuild
+from gaze_exp.errors import ConfigError
+from gaze_exp.hardware import BatchSplit, Hardware
+
+if TYPE_CHECKING:
+    from lightning import LightningDataModule, Trainer
+    from torch import nn
+
+    from gaze_exp.checkpoint import Checkpoint
+    from gaze_exp.lightning_module import GazeModule
+
+log = logging.getLogger(__name__)
+
+
+def machine_of(cfg: DictConfig) -> Hardware:
+    """Resolve the machine, set what is global to a process, and quieten what only repeats itself."""
+    import lightning  # noqa: F401  (its own log handler must exist before it can be cleared)
+    import torch
+
+    machine = hardware.resolve(hardware_of(cfg))
+    # Under Hydra every line of Lightning's would come twice: by its own handler and by the root's.
+    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).handlers.clear()
+    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
+        logging.getLogger(name).setLevel(logging.WARNING)
+    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
+    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step.*")
+    if machine.tf32:
+        torch.set_float32_matmul_precision("high")
+    return machine
+
+
+def data_of(cfg: DictConfig, machine: Hardware, *, device_batch: int, saved: "Checkpoint | None" = None) -> Any:
+    """Build and set up the data module.
+
+    Args:
+        cfg: the run.
+        machine: resolved.
+        device_batch: training samples a device takes at once.
+        saved: a checkpoint whose own data is used where the command line chooses none.
+
+    Returns:
+        A data module after `prepare_data` and `setup`, for reading outside a Trainer.
+
+    Raises:
+        DataError: as the data module says.
+    """
+    node = cfg.data if saved is None else _chosen_data(cfg, saved)
+    data: LightningDataModule = build(
+        node, key="data", batch_size=device_batch, num_workers=machine.num_workers, seed=cfg.seed
+    )
+    data.prepare_data()
+    data.setup("fit")
+    return data
+
+
+def _chosen_data(cfg: DictConfig, saved: "Checkpoint") -> DictConfig:
+    """The checkpoint's data, unless the command line names a data group or a task."""
+    overrides = overrides_of_run()
+    if "train" in cfg.actions or any(o.startswith(("data=", "task=")) for o in overrides):
+        return cfg.data
+    node = OmegaConf.create(saved.config["data"])
+    for key in (o.lstrip("+").partition("=")[0] for o in overrides if o.lstrip("+").startswith("data.")):
+        OmegaConf.update(node, key.removeprefix("data."), OmegaConf.select(cfg, key))
+    return node
+
+
+def overrides_of_run() -> list[str]:
+    """What the command line changed; empty outside a Hydra run."""
+    from hydra.core.hydra_config import HydraConfig
+
+    return list(HydraConfig.get().overrides.task) if HydraConfig.initialized() else []
+
+
+def saved_of(cfg: DictConfig) -> "Checkpoint":
+    """The checkpoint that the config names, else the best of this run."""
+    if cfg.checkpoint and any(o.startswith("model") for o in overrides_of_run()):
+        raise ConfigError("model: a checkpoint brings its own model; drop the model override")
+    return checkpoint.load(cfg.checkpoint or checkpoint.best_in(Path(cfg.run_dir)))
+
+
+def model_of(saved: "Checkpoint") -> "nn.Module":
+    """The trained model, rebuilt from the checkpoint alone, on the CPU and in evaluation."""
+    return saved.load_into(rebuild(saved.config, "model"))
+
+
+def module_of(cfg: DictConfig, machine: Hardware, data: Any) -> "GazeModule":
+    """The module to train, with what its checkpoints shall carry."""
+    from gaze_exp.lightning_module import GazeModule
+
+    provenance = {
+        "config": plain(cfg),
+        "train_subjects": list(data.train.subjects),
+        "train_mean_gaze": [float(x) for x in data.train_mean_gaze],
+        "crop_sizes": [data.train.face_size[0], data.train.eye_size[0]],
+    }
+    module = GazeModule(
+        build(cfg.model, key="model"),
+        loss=build(cfg.loss, key="loss"),
+        augment=build(cfg.augment, key="augment"),
+        optim=build(cfg.optim, key="optim"),
+        seed=cfg.seed,
+        provenance=provenance,
+        channels_last=machine.channels_last,
+    )
+    if machine.compile:
+        module.model.compile()  # keeps the names of the weights; torch.compile(model) would not
+    return module
+
+
+def trainer_of(cfg: DictConfig, machine: Hardware, batches: BatchSplit) -> "Trainer":
+    """The Trainer with its loggers and callbacks."""
+    loggers = [build(node, key=f"logger.{name}") for name, node in (cfg.logger or {}).items()]
+    return build(
+        cfg.trainer,
+        key="trainer",
+        accelerator=machine.accelerator,
+        devices=machine.devices,
+        num_nodes=machine.num_nodes,
+        strategy=machine.strategy,
+        precision=machine.precision,
+        accumulate_grad_batches=batches.accumulate,
+        logger=loggers,
+        callbacks=_callbacks(cfg),
+        default_root_dir=cfg.run_dir,
+        enable_progress_bar=sys.stdout.isatty(),
+        enable_model_summary=False,
+        use_distributed_sampler=False,  # our loaders know their rank
+    )
+
+
+def _callbacks(cfg: DictConfig) -> list[Any]:
+    from lightning.pytorch.callbacks import (
+        EarlyStopping,
+        LearningRateMonitor,
+        ModelCheckpoint,
+        RichProgressBar,
+    )
+
+    from gaze_exp.callbacks import History, PlainProgress, ValidationPictures
+
+    folder = Path(cfg.run_dir)
+    best = ModelCheckpoint(
+        dirpath=folder / "checkpoints",
+        filename="epoch{epoch}-val_angular_error{val/angular_error:.2f}",
+        auto_insert_metric_name=False,
+        monitor="val/angular_error",
+        save_top_k=cfg.keep_checkpoints,
+        save_last=True,
+    )
+    stop = EarlyStopping("val/angular_error", patience=cfg.early_stopping_patience, verbose=False)
+    progress = RichProgressBar() if sys.stdout.isatty() else PlainProgress()
+    # The curves stand before the checkpoint, so that a checkpoint holds the row of its own validation.
+    callbacks = [
+        History(folder / "history.json"),
+        ValidationPictures(folder / "pictures"),
+        stop,
+        progress,
+        best,
+    ]
+    return callbacks + ([LearningRateMonitor("step")] if cfg.logger else [])

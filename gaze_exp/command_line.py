@@ -1,0 +1,126 @@
+"""What a person types, made into what Hydra reads, and Hydra's refusals made into one helpful line."""
+
+import difflib
+import re
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+
+from gaze_exp.errors import ConfigError
+
+FLAGS_WITH_VALUE = {
+    "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p", "--cfg", "-c",
+    "--info", "-i", "--experimental-rerun",
+}  # fmt: skip
+
+
+def rewrite(arguments: list[str]) -> list[str]:
+    """Make `+task=X`, flags after overrides and `resume=FOLDER` acceptable to Hydra.
+
+    Hydra takes either `task=X` or `+task=X` for a given defaults list, never both, and argparse stops at an
+    override before a flag.
+
+    Args:
+        arguments: as typed, without the program's name.
+
+    Returns:
+        Flags first, then overrides; `resume=FOLDER` brings that run's own overrides and folder along.
+
+    Raises:
+        ConfigError: `resume` names a folder that is no run.
+    """
+    flags: list[str] = []
+    overrides: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        if argument in FLAGS_WITH_VALUE:
+            flags += [argument, *_following(rest)]
+        elif argument.startswith("-"):
+            flags.append(argument)
+        else:
+            overrides.append(re.sub(r"^\+{1,2}(task=)", r"\1", argument))
+    return flags + _resumed(overrides)
+
+
+def _following(rest: Iterable[str]) -> list[str]:
+    return [value for value, _ in zip(rest, range(1), strict=False)]
+
+
+def _resumed(overrides: list[str]) -> list[str]:
+    """Overrides of the run that `resume` names, then the new ones, in the same folder."""
+    import yaml
+
+    named = [o.removeprefix("resume=").strip("'\"") for o in overrides if o.startswith("resume=")]
+    if not named or named[-1] in {"null", ""} or named[-1].endswith(".ckpt"):
+        return overrides
+    if any(o.startswith("hydra.run.dir=") for o in overrides):  # a DDP rank: its parent has done this
+        return overrides
+    folder = Path(named[-1])
+    saved = folder / ".hydra" / "overrides.yaml"
+    if not saved.is_file() or not (folder / "checkpoints" / "last.ckpt").is_file():
+        raise ConfigError(
+            f"resume: {folder} is no run to go on with (no .hydra/overrides.yaml or no checkpoints/last.ckpt); "
+            "a folder below outputs/, or a .ckpt file, is right"
+        )
+    before = [o for o in yaml.safe_load(saved.read_text()) if not o.startswith("resume=")]
+    return [*before, *overrides, f'hydra.run.dir="{folder}"']
+
+
+def explain(error: Exception, overrides: list[str]) -> str:
+    """Say what Hydra refused in one paragraph, with the nearest name that exists.
+
+    Args:
+        error: what Hydra or OmegaConf raised.
+        overrides: the command line.
+
+    Returns:
+        `<what is wrong>; did you mean ...?`
+    """
+    text = str(error).strip()
+    first = _shortened(text)
+    typed = [re.split(r"[=]", o.lstrip("+~"), maxsplit=1) for o in overrides if not o.startswith("-")]
+    known_keys, choices = _known()
+    for key, *value in typed:
+        if key in choices and value and value[0] and value[0] not in choices[key] and f"{key}/" in text:
+            near = difflib.get_close_matches(value[0], choices[key], n=2)
+            right = " or ".join(f"{key}={n}" for n in near) or f"one of {', '.join(sorted(choices[key]))}"
+            return f"{key}: {value[0]!r} is no choice; {right} is"
+        if key not in known_keys and not key.startswith("hydra") and key in text:
+            nearest = _nearest(key, known_keys)
+            return f"{key}: there is no such key; " + (f"did you mean {nearest}?" if nearest else "see --cfg job")
+    return first
+
+
+def _shortened(text: str) -> str:
+    match = re.search(r"full_key: (\S+)", text)
+    line = text.splitlines()[0] if text else "the configuration was refused"
+    if match and "hydra" not in match.group(1):
+        return f"{match.group(1)}: {line}; --cfg job shows what is expected"
+    if "mismatched input" in text or "token recognition" in text or "no viable alternative" in text:
+        return f"{line}; a value with blanks or signs needs quotes: 'key=\"value\"'"
+    return text
+
+
+def _nearest(key: str, known: Iterable[str]) -> str | None:
+    known = list(known)
+    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
+    if not near:  # `epochs` for `trainer.max_epochs`
+        last = key.rpartition(".")[2]
+        near = [k for k in known if last in k.rpartition(".")[2]][:1]
+    return near[0] if near else None
+
+
+def _known() -> tuple[set[str], dict[str, list[str]]]:
+    """Dotted keys of the default config and the choices of each group."""
+    from gaze_exp.config import compose, conf_dir, plain_keys
+
+    choices = {
+        folder.name: [p.stem for p in folder.glob("*.yaml")] for folder in Path(conf_dir()).iterdir() if folder.is_dir()
+    }
+    return plain_keys(compose([])) | set(choices), choices
+
+
+def python_path_of_here() -> None:
+    """Let the console script import from the current folder, as `python -m` does."""
+    if "" not in sys.path and str(Path.cwd()) not in sys.path:
+        sys.path.insert(0, str(Path.cwd()))

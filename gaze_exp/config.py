@@ -1,0 +1,190 @@
+"""The configuration: its root types, how it is composed, checked and built.
+
+With `command_line` and the actions the only place that knows Hydra. Nothing here imports torch: a config
+error answers before the second is over.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from gaze_exp.errors import ConfigError
+from gaze_exp.hardware import Hardware
+from gaze_exp.signature import check_component
+
+ACTIONS = ("train", "evaluate", "export", "predict", "repack", "benchmark")
+
+
+@dataclass
+class RunSchema:
+    """Root of every run: what is ours is typed here, a component by its constructor's signature."""
+
+    model: Any = None
+    data: Any = None
+    loss: Any = None
+    optim: Any = None
+    augment: Any = None
+    logger: Any = None
+    hardware: Hardware = field(default_factory=Hardware)
+    task_name: str = "run"
+    run_name: str | None = None
+    seed: int = 0
+    global_batch: int = 64
+    actions: list[str] = field(default_factory=list)
+    checkpoint: str | None = None
+    resume: str | None = None
+    run_dir: str = "."
+    trainer: Any = None
+    early_stopping_patience: int = 10
+    keep_checkpoints: int = 3
+    evaluate: Any = None
+    export: Any = None
+    predict: Any = None
+    repack: Any = None
+    benchmark: Any = None
+
+
+def conf_dir() -> str:
+    """Folder of the shipped configs: inside the installed package, or beside it in a checkout."""
+    package = Path(__file__).resolve().parent
+    for folder in (package / "conf", package.parent / "conf"):
+        if (folder / "config.yaml").is_file():
+            return str(folder)
+    raise ConfigError(f"conf: no config.yaml in {package}/conf or beside the package; install gaze-exp again")
+
+
+def register_schema() -> None:
+    """Make the root types known to Hydra, under the name that `conf/config.yaml` calls."""
+    from hydra.core.config_store import ConfigStore
+
+    ConfigStore.instance().store(name="run_schema", node=RunSchema)
+
+
+def compose(overrides: list[str], *, config_dir: str | None = None) -> DictConfig:
+    """Compose a config as the command line does, for notebooks and tests.
+
+    Args:
+        overrides: as typed, `+task=` included.
+        config_dir: a folder of configs of your own.
+
+    Returns:
+        The config; `run_dir` is left open until a run has a folder.
+    """
+    import hydra
+
+    from gaze_exp.command_line import rewrite
+
+    register_schema()
+    overrides = rewrite(overrides)
+    if config_dir:
+        overrides = [f"hydra.searchpath=[{Path(config_dir).resolve()}]", *overrides]
+    with hydra.initialize_config_dir(conf_dir(), version_base="1.3"):
+        return hydra.compose("config", overrides=overrides)
+
+
+def plain(node: Any) -> Any:
+    """A config node as plain dicts, lists and scalars, every interpolation resolved."""
+    return OmegaConf.to_container(node, resolve=True) if OmegaConf.is_config(node) else node
+
+
+def hardware_of(cfg: DictConfig) -> Hardware:
+    """The machine of a run as its dataclass."""
+    return Hardware(**plain(cfg.hardware))
+
+
+def check(cfg: DictConfig) -> None:
+    """Check every choice against the code that will receive it, before any data or weight is touched.
+
+    Raises:
+        ConfigError: `<dotted key>: <what is wrong>; <what would be right>`.
+    """
+    import difflib
+
+    tasks = sorted(path.stem for path in Path(conf_dir(), "task").glob("*.yaml"))
+    if not cfg.actions:
+        raise ConfigError(
+            f"actions: nothing to do; choose a task ({', '.join('task=' + t for t in tasks)}) or name verbs, "
+            "such as actions=[evaluate] checkpoint=RUN/checkpoints/last.ckpt (--help shows more)"
+        )
+    for action in cfg.actions:
+        if action not in ACTIONS:
+            near = difflib.get_close_matches(action, ACTIONS, n=1) or [", ".join(ACTIONS)]
+            raise ConfigError(f"actions: {action!r} is no action; {near[0]} is")
+    if cfg.global_batch < 1:
+        raise ConfigError(f"global_batch: {cfg.global_batch} is no number of samples; 1 or more is")
+    _check_components(plain(cfg), key="")
+
+
+def _check_components(node: Any, *, key: str) -> None:
+    if isinstance(node, list):
+        for index, child in enumerate(node):
+            _check_components(child, key=f"{key}[{index}]")
+    if not isinstance(node, dict):
+        return
+    for name, child in node.items():
+        _check_components(child, key=f"{key}.{name}" if key else str(name))
+    if "_target_" in node:
+        check_component(node, key=key)
+
+
+def build(node: Any, *, key: str = "", **kwargs: Any) -> Any:
+    """Construct the object that a config node describes.
+
+    Args:
+        node: a mapping with `_target_`.
+        key: its dotted name, for the error.
+        kwargs: arguments that only the run knows; they win over the node's.
+
+    Raises:
+        ConfigError: the constructor refused; its reason is in the text.
+    """
+    from hydra.errors import InstantiationException
+    from hydra.utils import instantiate
+
+    try:
+        return instantiate(node, **kwargs, _convert_="all")
+    except InstantiationException as error:
+        cause = error.__cause__
+        if isinstance(cause, (TypeError, ValueError, ImportError)):
+            target = node.get("_target_", "?")
+            raise ConfigError(f"{key or target}: {target} refused: {cause}; see its docstring") from error
+        raise cause or error from None
+
+
+def rebuild(saved: dict[str, Any], group: str, **kwargs: Any) -> Any:
+    """Construct a component of a checkpoint's own config.
+
+    Pretrained weights are never loaded again: the checkpoint's replace them.
+    """
+    node = dict(saved[group])
+    for name, value in (("pretrained", False), ("weights_file", None)):
+        if name in node:
+            node[name] = value
+    return build(OmegaConf.create(node), key=group, **kwargs)
+
+
+def plain_keys(cfg: DictConfig) -> set[str]:
+    """Every dotted key of a config, for suggestions."""
+    keys: set[str] = set()
+
+    def walk(node: Any, prefix: str) -> None:
+        for name, child in node.items():
+            keys.add(f"{prefix}{name}")
+            if isinstance(child, dict):
+                walk(child, f"{prefix}{name}.")
+
+    walk(OmegaConf.to_container(cfg, resolve=False), "")
+    return keys
+
+
+def remove_if_empty(run_dir: Path) -> None:
+    """Remove the folder of a run that ended before it made anything but its own config and log."""
+    import shutil
+
+    made = {path.name for path in run_dir.iterdir()} if run_dir.is_dir() else {"?"}
+    if made <= {".hydra", "gaze_exp.log"} and (run_dir / ".hydra").is_dir():
+        shutil.rmtree(run_dir)
+        if not any(run_dir.parent.iterdir()):
+            run_dir.parent.rmdir()

@@ -1,0 +1,97 @@
+"""The one training, validation and test step for every model, loss and data set."""
+
+from collections.abc import Callable
+from typing import Any, cast
+
+import lightning
+import torch
+from torch import Tensor, nn
+
+from gaze_exp.batch import GazeBatch, GazeOutput, model_inputs
+from gaze_exp.metrics import AngularError
+
+
+class GazeModule(lightning.LightningModule):
+    """Model, loss, augmentation and optimiser, joined by the batch."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        loss: nn.Module,
+        augment: nn.Module,
+        optim: Callable[..., Any],
+        seed: int,
+        provenance: dict[str, Any],
+        channels_last: bool = False,
+    ) -> None:
+        """Keep the parts.
+
+        Args:
+            model: its `forward` names the batch keys it reads and returns a `GazeOutput`.
+            loss: (output, batch) -> {"total": ..., parts}.
+            augment: batch -> batch, for training only.
+            optim: parameters, `total_steps`, `steps_per_epoch` -> (optimiser, schedule).
+            seed: of every random draw; with epoch, batch and rank it decides each step's draws.
+            provenance: plain data that checkpoints carry: config, training persons, constant baseline.
+            channels_last: memory format of convolution weights.
+        """
+        super().__init__()
+        self.model = model.to(memory_format=torch.channels_last) if channels_last else model
+        self.loss = loss
+        self.augment = augment
+        self.optim = optim
+        self.seed = seed
+        self.provenance = provenance
+        self.val_error = AngularError()
+
+    def forward(self, batch: GazeBatch) -> GazeOutput:
+        """Run the model on the keys it names."""
+        return cast("GazeOutput", self.model(**model_inputs(self.model, batch)))
+
+    def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
+        """Tie all random draws of a step to its place in the run, so that a resumed run repeats them."""
+        del batch
+        torch.manual_seed(_step_seed(self.seed, self.current_epoch, batch_idx, self.global_rank))
+
+    def training_step(self, batch: GazeBatch, batch_idx: int) -> Tensor:
+        """Augment, predict, and return the loss."""
+        del batch_idx
+        batch = self.augment(batch)
+        losses: dict[str, Tensor] = self.loss(self(batch), batch)
+        size = len(batch["gaze"])
+        self.log("train/loss", losses["total"], on_step=True, on_epoch=True, prog_bar=True, batch_size=size)
+        return losses["total"]
+
+    def validation_step(self, batch: GazeBatch, batch_idx: int) -> GazeOutput:
+        """Log loss and angular error in degrees; the output goes to the picture callback."""
+        del batch_idx
+        output = self(batch)
+        losses = self.loss(output, batch)
+        size = len(batch["gaze"])
+        self.log("val/loss", losses["total"], on_epoch=True, batch_size=size, sync_dist=True)
+        self.val_error.update(output["gaze"], batch["gaze"], batch["valid"])
+        self.log("val/angular_error", self.val_error, on_epoch=True, prog_bar=True, batch_size=size)
+        return output
+
+    def configure_optimizers(self) -> Any:
+        """Give the schedule the true number of steps."""
+        total_steps = int(self.trainer.estimated_stepping_batches)
+        epochs = max(1, self.trainer.max_epochs or 1)
+        optimizer, schedule = self.optim(
+            self.parameters(), total_steps=total_steps, steps_per_epoch=total_steps / epochs
+        )
+        return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
+        """Carry what evaluation, export and prediction need, as plain data."""
+        checkpoint["gaze_exp"] = self.provenance
+
+
+def _step_seed(*parts: int) -> int:
+    """Mix seed, epoch, batch and rank into 63 bits that differ in all of them."""
+    mixed = 0
+    for part in parts:
+        mixed = (mixed * 6364136223846793005 + part + 1442695040888963407) & (2**63 - 1)
+        mixed ^= mixed >> 29
+    return mixed

@@ -1,0 +1,48 @@
+"""Loggers that need a decision before they start."""
+
+import logging
+import netrc
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from lightning.pytorch.loggers import WandbLogger
+
+log = logging.getLogger(__name__)
+
+
+def wandb_logger(
+    *,
+    project: str = "eve-gaze",
+    name: str | None = None,
+    save_dir: str = ".",
+    mode: Literal["auto", "online", "offline", "disabled"] = "auto",
+) -> "WandbLogger":
+    """Make a W&B logger that never asks: online with a key, otherwise offline and said so.
+
+    Args:
+        project: W&B project.
+        name: name of the run there; W&B makes one up for None.
+        save_dir: the run folder; W&B writes below `wandb/`.
+        mode: `auto` looks for a key and honours WANDB_MODE.
+    """
+    from lightning.pytorch.loggers import WandbLogger
+
+    if mode == "auto":
+        mode = os.environ.get("WANDB_MODE") or ("online" if _has_key() else "offline")  # type: ignore[assignment]
+    os.environ["WANDB_MODE"] = mode
+    os.environ.setdefault("WANDB_SILENT", "true")
+    if mode == "offline":
+        folder = Path(save_dir, "wandb")
+        log.info("W&B: no key, so this run is written offline; send it with: wandb sync %s/offline-run-*", folder)
+    return WandbLogger(project=project, name=name, save_dir=save_dir, offline=mode == "offline", log_model=False)
+
+
+def _has_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    try:
+        return any("wandb" in host for host in netrc.netrc().hosts)
+    except (OSError, netrc.NetrcParseError):
+        return False

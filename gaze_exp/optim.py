@@ -1,0 +1,51 @@
+"""The optimiser and its schedule, as one choice."""
+
+import math
+from collections.abc import Iterable
+
+import torch
+from torch.nn import Parameter
+from torch.optim.lr_scheduler import LambdaLR
+
+
+class AdamWCosine:
+    """AdamW whose learning rate rises linearly, then falls along half a cosine, a little every step."""
+
+    def __init__(
+        self,
+        *,
+        lr: float = 1e-4,
+        weight_decay: float = 1e-4,
+        warmup_epochs: float = 2.0,
+        final_lr_fraction: float = 0.0,
+    ) -> None:
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.warmup_epochs = warmup_epochs
+        self.final_lr_fraction = final_lr_fraction
+
+    def __call__(
+        self, parameters: Iterable[Parameter], *, total_steps: int, steps_per_epoch: float
+    ) -> tuple[torch.optim.Optimizer, LambdaLR]:
+        """Make the pair that Lightning drives.
+
+        Args:
+            parameters: those to train.
+            total_steps: optimiser steps of the whole run.
+            steps_per_epoch: optimiser steps of one epoch.
+
+        Returns:
+            Optimiser and schedule; the schedule is to be stepped after each optimiser step.
+        """
+        trained = [p for p in parameters if p.requires_grad]
+        # One kernel for all parameters: 30 ms a step on two CPU cores against 124 to 206.
+        optimizer = torch.optim.AdamW(trained, lr=self.lr, weight_decay=self.weight_decay, fused=True)
+        warmup = max(1.0, self.warmup_epochs * steps_per_epoch)
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / (warmup + 1)
+            progress = min(1.0, (step - warmup) / max(1.0, total_steps - warmup))
+            return self.final_lr_fraction + (1 - self.final_lr_fraction) * (1 + math.cos(math.pi * progress)) / 2
+
+        return optimizer, LambdaLR(optimizer, factor)

@@ -1,0 +1,105 @@
+"""What a run was: command, code, machine, versions, data; written where its results are."""
+
+import importlib.metadata
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from gaze_exp.atomic_write import atomic_write
+
+VERSIONS_OF = (
+    "gaze-exp",
+    "torch",
+    "torchvision",
+    "timm",
+    "lightning",
+    "numpy",
+    "h5py",
+    "onnx",
+    "onnxruntime",
+)
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write plain data as readable JSON, whole or not at all."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def command_line() -> str:
+    """The command that repeats this run, as a person would type it."""
+    return shlex.join(["python", "-m", "gaze_exp", *sys.argv[1:]])
+
+
+def describe(overrides: list[str]) -> dict[str, Any]:
+    """Describe the run: command, time, code, machine and versions.
+
+    Args:
+        overrides: the task's overrides as composed.
+
+    Returns:
+        Plain data for `run.json`.
+    """
+    return {
+        "command": command_line(),
+        "overrides": overrides,
+        "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
+        "code": _code(),
+        "machine": machine(),
+        "versions": {name: _version(name) for name in VERSIONS_OF},
+    }
+
+
+def machine() -> dict[str, Any]:
+    """Processor, cores, memory, GPUs and system of this machine."""
+    import torch
+
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    gpus = [torch.cuda.get_device_name(i) for i in range(torch.cuda.device_count())]
+    return {
+        "cpu": _cpu_name(),
+        "cores": os.cpu_count(),
+        "memory_gib": round(memory, 1),
+        "gpus": gpus,
+        "system": platform.platform(),
+        "python": platform.python_version(),
+    }
+
+
+def _version(name: str) -> str | None:
+    try:
+        return importlib.metadata.version(name)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+
+
+def _cpu_name() -> str:
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _code() -> dict[str, Any]:
+    """Commit of the checkout that runs, with what was changed since; empty for an installed package."""
+    folder = Path(__file__).resolve().parent.parent
+    if not (folder / ".git").exists():
+        return {"commit": None, "diff": None}
+    commit = _git(folder, "rev-parse", "HEAD")
+    return {"commit": commit or None, "diff": _git(folder, "diff", "HEAD")[:200_000] or None}
+
+
+def _git(folder: Path, *arguments: str) -> str:
+    try:
+        done = subprocess.run(["git", *arguments], cwd=folder, capture_output=True, text=True, check=False)
+    except OSError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

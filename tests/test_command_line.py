@@ -1,0 +1,122 @@
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from gaze_exp.command_line import rewrite
+from gaze_exp.errors import ConfigError
+
+ROOT = Path(__file__).parents[1]
+
+
+def gaze_exp(*arguments, cwd=ROOT):
+    """Run the program as a person does, without this process's Hydra setting."""
+    environment = {k: v for k, v in os.environ.items() if k != "HYDRA_FULL_ERROR"}
+    environment["PYTHONPATH"] = str(ROOT)
+    return subprocess.run(
+        [sys.executable, "-m", "gaze_exp", *arguments],
+        cwd=cwd, env=environment, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("typed", ["task=quickstart", "+task=quickstart", "++task=quickstart"])
+def test_task_is_accepted_with_and_without_plus(typed):
+    assert rewrite([typed]) == ["task=quickstart"]
+
+
+def test_flags_go_before_overrides_wherever_they_were_typed():
+    typed = ["task=quickstart", "-m", "seed=1,2", "--config-dir", "mine", "--cfg", "job"]
+    assert rewrite(typed) == ["-m", "--config-dir", "mine", "--cfg", "job", "task=quickstart", "seed=1,2"]
+
+
+def test_another_plus_is_left_alone():
+    assert rewrite(["+trainer.fast_dev_run=true"]) == ["+trainer.fast_dev_run=true"]
+
+
+def test_resume_brings_the_overrides_and_the_folder_of_its_run(tmp_path):
+    (tmp_path / ".hydra").mkdir()
+    (tmp_path / ".hydra" / "overrides.yaml").write_text("- task=quickstart\n- seed=3\n")
+    (tmp_path / "checkpoints").mkdir()
+    (tmp_path / "checkpoints" / "last.ckpt").touch()
+    made = rewrite([f"resume={tmp_path}", "trainer.max_epochs=9"])
+    assert made == [
+        "task=quickstart", "seed=3", f"resume={tmp_path}", "trainer.max_epochs=9", f'hydra.run.dir="{tmp_path}"',
+    ]  # fmt: skip
+
+
+def test_resume_of_a_folder_that_is_no_run_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match=r"resume: .* is no run"):
+        rewrite([f"resume={tmp_path}"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["task=quickstar"], "task: 'quickstar' is no choice; task=quickstart is"),
+        (["task=quickstart", "model=gazetr_lit"], "model=gazetr_lite"),
+        (["modle=timm_face"], "did you mean model?"),
+        (["tsk=quickstart"], "did you mean task?"),
+        (["task=quickstart", "trainer.max_epoch=3"], "did you mean trainer.max_epochs?"),
+        (["task=quickstart", "optim.learning_rate=3"], "optim.learning_rate: there is no such key"),
+        (["task=quickstart", "trainer.max_epochs=abc"], "trainer.max_epochs: 'abc' is str"),
+        (["task=quickstart", "seed=abc"], "seed: "),
+        (["task=quickstart", "hardware.devices=two"], "hardware.devices: "),
+        (["task=quickstart", "+model.wings=2"], "model.wings: "),
+        (["task=quickstart", "data.root=/a(b"], "quotes"),
+        (["task=quickstart", "actions=[trian]"], "actions: 'trian' is no action; train is"),
+        ([], "task=quickstart"),
+    ],
+)
+def test_a_wrong_choice_ends_in_one_helpful_line_and_leaves_nothing(arguments, expected, tmp_path):
+    done = gaze_exp(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert done.stderr.startswith("error: ")
+    assert "Traceback" not in done.stderr
+    assert not list(tmp_path.iterdir())
+
+
+def test_help_names_every_task_and_group_and_five_examples():
+    text = gaze_exp("--help").stdout
+    for folder in ("model", "data", "loss", "optim", "augment", "logger", "hardware", "task"):
+        assert f"{folder}: " in text
+    for task in (ROOT / "conf" / "task").glob("*.yaml"):
+        assert task.stem in text.partition("Groups")[0]
+    examples = text.partition("Examples")[2].partition("\n\n")[0]
+    assert examples.count("python -m gaze_exp") == 5
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [["--help"], ["task=quickstart", "--cfg", "job"], ["task=quickstart", "trainer.max_epochs=x"]],
+)
+def test_help_config_and_errors_answer_within_a_second(arguments):
+    # The best of several, in CPU seconds, so that a busy machine does not fail it.
+    def seconds():
+        before = os.times()
+        gaze_exp(*arguments)
+        after = os.times()
+        return after.children_user + after.children_system - before.children_user - before.children_system
+
+    assert min(seconds() for _ in range(3)) < 1.0
+
+
+def test_the_command_line_imports_nothing_heavy():
+    code = (
+        "import gaze_exp.__main__, sys\n"
+        "print([m for m in ('torch', 'lightning', 'wandb', 'timm', 'numpy') if m in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_completion_of_the_console_script_offers_tasks():
+    code = "import sys; sys.argv = ['gaze-exp', '-sc', 'query=bash']; from gaze_exp.__main__ import main; main()"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=ROOT, env={**os.environ, "COMP_LINE": "gaze-exp task=", "COMP_POINT": "14"},
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert "task=quickstart" in done.stdout
