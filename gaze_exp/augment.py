@@ -1,0 +1,269 @@
+"""Augmentation of a whole batch on its device: one random draw a sample, shared by its three crops.
+
+Training only: in eval mode both modules hand the batch back as it is. What is drawn comes from torch's
+global CPU generator, whatever the device, so seeding it repeats a step and drawing never waits for a GPU.
+
+Shapes: B batch, H W pixels of any of the crops.
+"""
+
+import math
+from typing import cast
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from gaze_exp.batch import GazeBatch
+from gaze_exp.errors import ConfigError
+
+CROPS = ("face", "left_eye", "right_eye")
+MID_GREY = 127.5
+RGB_TO_YIQ = ((0.299, 0.587, 0.114), (0.596, -0.274, -0.322), (0.211, -0.523, 0.312))
+NOISE_BANK_SIZE = 2**22
+NOISE_ROW_SHIFT = 4099
+"""Distance of two samples' noise in the bank; a prime, so that picture rows do not line up."""
+
+
+class FlipAugment(nn.Module):
+    """Mirror samples: the pictures flip, the eyes swap, and the yaw of gaze and head changes sign.
+
+    A mirrored left eye is a right eye, and a gaze to the image's left becomes one to its right. Flipping
+    the pictures alone would teach the opposite of the truth.
+
+    Args:
+        probability: of flipping a sample.
+
+    Raises:
+        ConfigError: not a probability.
+    """
+
+    def __init__(self, probability: float = 0.5) -> None:
+        super().__init__()
+        _check_probabilities(flip_probability=probability)
+        self.probability = probability
+
+    @torch.no_grad()
+    def forward(self, batch: GazeBatch) -> GazeBatch:
+        """Flip some samples: crops (B, 3, H, W), gaze and head (B, 2) pitch, yaw in radians."""
+        if not self.training or self.probability == 0.0:
+            return batch
+        device = batch["face"].device
+        chosen = (torch.rand(len(batch["face"])) < self.probability).to(device, non_blocking=True)
+        flipped = cast("GazeBatch", dict(batch))
+        flipped["face"] = _flip_rows(chosen, batch["face"], other=batch["face"])
+        flipped["left_eye"] = _flip_rows(chosen, batch["left_eye"], other=batch["right_eye"])
+        flipped["right_eye"] = _flip_rows(chosen, batch["right_eye"], other=batch["left_eye"])
+        flipped["gaze"] = _negate_yaw(chosen, batch["gaze"])
+        if "head" in batch:
+            flipped["head"] = _negate_yaw(chosen, batch["head"])
+        return flipped
+
+
+class PhotometricAugment(nn.Module):
+    """Colour, greyscale, blur and sensor noise; the labels stay.
+
+    Brightness, contrast, saturation and hue become one 3x4 colour matrix a sample. Each is drawn evenly
+    between its two ends. The three crops of a sample share colour, blur and noise level; the noise itself
+    differs from pixel to pixel and from crop to crop.
+
+    Args:
+        brightness: largest change of the brightness factor around 1.
+        contrast: largest change of the contrast factor around 1; the pivot is mid-grey.
+        saturation: largest change of the saturation factor around 1.
+        hue: largest turn of the hue, as a fraction of a full turn.
+        greyscale_probability: of losing all colour.
+        blur_probability: of a Gaussian blur.
+        blur_sigma: largest sigma as a fraction of the crop's side: 0.006 is 1.3 px of a 224 px face and
+            0.7 px of a 112 px eye, so each picture loses the same share of its detail.
+        noise_probability: of sensor noise.
+        noise_std: largest standard deviation of the noise, grey levels of 0..255.
+        flip_probability: of mirroring, labels and eyes included (`FlipAugment`).
+
+    Raises:
+        ConfigError: a probability outside 0..1 or a negative strength.
+    """
+
+    noise_bank: Tensor
+
+    def __init__(
+        self,
+        *,
+        brightness: float = 0.3,
+        contrast: float = 0.3,
+        saturation: float = 0.3,
+        hue: float = 0.02,
+        greyscale_probability: float = 0.1,
+        blur_probability: float = 0.2,
+        blur_sigma: float = 0.006,
+        noise_probability: float = 0.5,
+        noise_std: float = 6.0,
+        flip_probability: float = 0.0,
+    ) -> None:
+        super().__init__()
+        _check_probabilities(
+            greyscale_probability=greyscale_probability,
+            blur_probability=blur_probability,
+            noise_probability=noise_probability,
+        )
+        _check_strengths(
+            brightness=brightness,
+            contrast=contrast,
+            saturation=saturation,
+            hue=hue,
+            blur_sigma=blur_sigma,
+            noise_std=noise_std,
+        )
+        self.flip = FlipAugment(flip_probability)
+        self.brightness, self.contrast, self.saturation, self.hue = brightness, contrast, saturation, hue
+        self.greyscale_probability = greyscale_probability
+        self.blur_probability, self.blur_sigma = blur_probability, blur_sigma
+        self.noise_probability, self.noise_std = noise_probability, noise_std
+        # Fresh normal numbers cost more than everything else together on a CPU. The bank is the same in
+        # every run; where a batch starts in it is drawn.
+        bank = torch.randn(NOISE_BANK_SIZE if noise_std else 0, generator=torch.Generator().manual_seed(0))
+        self.register_buffer("noise_bank", bank, persistent=False)
+
+    @property
+    def is_identity(self) -> bool:
+        """Whether the pictures come out as they went in."""
+        colour = (self.brightness, self.contrast, self.saturation, self.hue, self.greyscale_probability)
+        blur = self.blur_probability * self.blur_sigma
+        return not (any(colour) or blur or self.noise_probability * self.noise_std)
+
+    @torch.no_grad()
+    def forward(self, batch: GazeBatch) -> GazeBatch:
+        """Augment the crops of a batch.
+
+        Args:
+            batch: crops (B, 3, H, W) uint8 or float, 0..255.
+
+        Returns:
+            The batch with its crops as float32 (B, 3, H, W), 0..255; as they came in eval mode, or where
+            nothing is asked for.
+        """
+        if not self.training:
+            return batch
+        batch = self.flip(batch)
+        if self.is_identity:
+            return batch
+        num_samples, device = len(batch["face"]), batch["face"].device
+        matrix, offset = (x.to(device, non_blocking=True) for x in self._draw_colour(num_samples))
+        blurred_rows, sigma = (x.to(device, non_blocking=True) for x in self._draw_blur(num_samples))
+        noise_std = self._draw_noise(num_samples).to(device, non_blocking=True)
+        augmented = dict(batch)
+        with torch.autocast(device.type, enabled=False):
+            for name in CROPS:
+                # Planar on purpose: the three steps below are two to four times faster on it on a CPU.
+                images = cast("Tensor", augmented[name]).contiguous().float()
+                images = torch.baddbmm(offset, matrix, images.flatten(2)).view_as(images)
+                if len(blurred_rows):
+                    blurred = blur(images[blurred_rows], sigma=sigma, max_sigma=self.blur_sigma)
+                    images.index_copy_(0, blurred_rows, blurred)
+                if self.noise_std:
+                    self._add_noise(images, noise_std)
+                augmented[name] = images.clamp_(0, 255)
+        return cast("GazeBatch", augmented)
+
+    def _draw_colour(self, num_samples: int) -> tuple[Tensor, Tensor]:
+        """Draw a colour matrix (B, 3, 3) and an offset (B, 3, 1), grey levels."""
+        uniform = torch.rand(5, num_samples)
+        brightness, contrast, saturation = (
+            1 + strength * (2 * draw - 1)
+            for strength, draw in zip((self.brightness, self.contrast, self.saturation), uniform, strict=False)
+        )
+        turn = self.hue * (2 * uniform[3] - 1)
+        saturation = torch.where(uniform[4] < self.greyscale_probability, 0.0, saturation)
+        matrix = colour_matrix(gain=brightness * contrast, saturation=saturation, turn=turn)
+        offset = MID_GREY * (1 - contrast)
+        return matrix, offset[:, None, None].expand(-1, 3, 1)
+
+    def _draw_blur(self, num_samples: int) -> tuple[Tensor, Tensor]:
+        """Draw which rows (K,) are blurred and their sigmas (K,), fractions of the crop's side."""
+        uniform = torch.rand(2, num_samples)
+        rows = (uniform[0] < self.blur_probability).nonzero()[:, 0]
+        return rows, self.blur_sigma * uniform[1, rows]
+
+    def _draw_noise(self, num_samples: int) -> Tensor:
+        """Draw the noise's standard deviation (B, 1), 0 where there is none; its sign turns the bank over."""
+        uniform = torch.rand(2, num_samples)
+        std = self.noise_std * (2 * uniform[1] - 1)
+        return torch.where(uniform[0] < self.noise_probability, std, 0.0)[:, None]
+
+    def _add_noise(self, images: Tensor, noise_std: Tensor) -> None:
+        """Add noise from a random place of the bank, in place: (B, 3, H, W) and (B, 1)."""
+        num_samples, num_values = len(images), images[0].numel()
+        spare = self.noise_bank.numel() - num_values
+        shift = min(NOISE_ROW_SHIFT, spare // (2 * num_samples))
+        if shift < 1:  # a picture as large as the bank
+            noise = torch.randn_like(images).flatten(1)
+        else:
+            start = int(torch.randint(spare - shift * num_samples, ()))
+            noise = self.noise_bank.as_strided((num_samples, num_values), (shift, 1), start)
+        images.flatten(1).addcmul_(noise, noise_std)
+
+
+def colour_matrix(*, gain: Tensor, saturation: Tensor, turn: Tensor) -> Tensor:
+    """Matrix that scales, saturates and turns the hue of RGB colours.
+
+    Args:
+        gain: (B,) factor on everything.
+        saturation: (B,) factor on the colour; 0 leaves grey.
+        turn: (B,) of the hue, as a fraction of a full turn.
+
+    Returns:
+        (B, 3, 3) for column vectors RGB.
+
+    Source: the YIQ colour space: Y is the luminance, and hue is the angle in the plane of I and Q.
+    """
+    to_yiq = torch.tensor(RGB_TO_YIQ)
+    cosine, sine = (saturation * f(2 * math.pi * turn) for f in (torch.cos, torch.sin))
+    inner = torch.zeros(len(gain), 3, 3)
+    inner[:, 0, 0] = 1.0
+    inner[:, 1, 1], inner[:, 1, 2], inner[:, 2, 1], inner[:, 2, 2] = cosine, -sine, sine, cosine
+    return gain[:, None, None] * (torch.linalg.inv(to_yiq) @ inner @ to_yiq)
+
+
+def blur(images: Tensor, *, sigma: Tensor, max_sigma: float) -> Tensor:
+    """Blur each picture with its own Gaussian.
+
+    Args:
+        images: (K, 3, H, W) float.
+        sigma: (K,) fraction of the side W.
+        max_sigma: none is larger; it sets the size of the kernel.
+
+    Returns:
+        (K, 3, H, W); the border repeats its last pixel.
+    """
+    side_px = images.shape[-1]
+    radius = min(max(1, math.ceil(2 * max_sigma * side_px)), side_px - 1)
+    place = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
+    sigma_px = (sigma * side_px).clamp(min=1e-3)[:, None]
+    # Cut at e^-30: products of smaller taps are denormal numbers, on which a CPU takes five times as long.
+    line = torch.softmax((-0.5 * (place / sigma_px) ** 2).clamp(min=-30.0), dim=1)
+    # One square kernel instead of a row and a column: at these sizes a second pass costs more than the taps.
+    kernels = (line[:, :, None] * line[:, None, :]).repeat_interleave(3, dim=0)[:, None]
+    padded = F.pad(images, (radius,) * 4, mode="replicate").flatten(0, 1)[None]
+    return F.conv2d(padded, kernels, groups=kernels.shape[0])[0].view_as(images)
+
+
+def _flip_rows(chosen: Tensor, images: Tensor, *, other: Tensor) -> Tensor:
+    """Replace the chosen rows of (B, 3, H, W) by the mirrored rows of `other`."""
+    return torch.where(chosen[:, None, None, None], other.flip(-1), images)
+
+
+def _negate_yaw(chosen: Tensor, angles: Tensor) -> Tensor:
+    """Negate the yaw of the chosen rows of (B, 2) pitch, yaw."""
+    pitch, yaw = angles.unbind(-1)
+    return torch.stack((pitch, torch.where(chosen, -yaw, yaw)), dim=-1)
+
+
+def _check_probabilities(**values: float) -> None:
+    for name, value in values.items():
+        if not 0.0 <= value <= 1.0:
+            raise ConfigError(f"augment.{name}: {value} is no probability; give a number from 0 to 1")
+
+
+def _check_strengths(**values: float) -> None:
+    for name, value in values.items():
+        if value < 0.0:
+            raise ConfigError(f"augment.{name}: {value} is negative; give 0 (off) or more")
