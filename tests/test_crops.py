@@ -4,19 +4,10 @@ import sys
 import h5py
 import numpy as np
 import pytest
+from crop_samples import sample_rows as rows
 
 from gaze_exp.data.crops import CropWriter
 from gaze_exp.errors import DataError
-
-
-def rows(num, *, face=8, eye=4, seed=0):
-    random = np.random.default_rng(seed)
-    return {
-        "face": random.integers(0, 256, (num, face, face, 3), np.uint8),
-        "leye": random.integers(0, 256, (num, eye, eye, 3), np.uint8),
-        "reye": random.integers(0, 256, (num, eye, eye, 3), np.uint8),
-        "gaze": random.uniform(-0.5, 0.5, (num, 2)).astype(np.float32),
-    }
 
 
 def test_written_rows_come_back_and_lie_contiguous(tmp_path):
@@ -24,9 +15,7 @@ def test_written_rows_come_back_and_lie_contiguous(tmp_path):
     parts = [rows(3, seed=1), rows(2, seed=2)]
     optional = {"validity": ((), "bool"), "face_R": ((3, 3), "float32")}
     extras = {"validity": np.array([True, False, True]), "face_R": np.ones((3, 3, 3), np.float32)}
-    with CropWriter(
-        path, num_rows=5, face_size=8, eye_size=4, optional=optional, attrs={"camera": "basler"}
-    ) as writer:
+    with CropWriter(path, num_rows=5, face_size=8, eye_size=4, optional=optional, attrs={"camera": "basler"}) as writer:
         writer.append(parts[0] | extras)
         writer.append(parts[1] | {name: values[:2] for name, values in extras.items()})
     with h5py.File(path) as file:
@@ -111,9 +100,7 @@ except DataError as error:
 
 def test_a_disk_that_takes_no_more_names_the_file_and_leaves_nothing(tmp_path):
     path = tmp_path / "frames_basler.h5"
-    done = subprocess.run(
-        [sys.executable, "-c", DISK_FULL, str(path)], capture_output=True, text=True, check=True
-    )
+    done = subprocess.run([sys.executable, "-c", DISK_FULL, str(path)], capture_output=True, text=True, check=True)
     assert str(path) in done.stdout
     assert "cannot write" in done.stdout
     assert list(tmp_path.iterdir()) == []
