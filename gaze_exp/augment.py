@@ -23,6 +23,9 @@ NOISE_BANK_SIZE = 2**22
 NOISE_ROW_SHIFT = 4099
 """Distance of two samples' noise in the bank; a prime, so that picture rows do not line up."""
 
+INVISIBLE_SIGMA_PX = 0.25
+"""A Gaussian this narrow moves less than a thousandth of a pixel's value to its neighbour."""
+
 
 class FlipAugment(nn.Module):
     """Mirror samples: the pictures flip, the eyes swap, and the yaw of gaze and head changes sign.
@@ -235,7 +238,9 @@ def blur(images: Tensor, *, sigma: Tensor, max_sigma: float) -> Tensor:
         (K, 3, H, W); the border repeats its last pixel.
     """
     side_px = images.shape[-1]
-    radius = min(max(1, math.ceil(2 * max_sigma * side_px)), side_px - 1)
+    if max_sigma * side_px < INVISIBLE_SIGMA_PX:
+        return images
+    radius = math.ceil(2 * max_sigma * side_px)
     place = torch.arange(-radius, radius + 1, device=images.device, dtype=images.dtype)
     sigma_px = (sigma * side_px).clamp(min=1e-3)[:, None]
     # Cut at e^-30: products of smaller taps are denormal numbers, on which a CPU takes five times as long.

@@ -46,9 +46,7 @@ class FeedForward(nn.Sequential):
     """Linear, GELU, linear."""
 
     def __init__(self, width: int, *, hidden_width: int, dropout: float) -> None:
-        super().__init__(
-            nn.Linear(width, hidden_width), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden_width, width)
-        )
+        super().__init__(nn.Linear(width, hidden_width), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden_width, width))
 
 
 class SelfAttentionBlock(nn.Module):

@@ -78,9 +78,7 @@ class GazeTRHybrid(nn.Module):
         self.eye_projection = nn.Linear(self.eye_encoder.num_features, width)
         self.eye_types = nn.Parameter(torch.empty(2, width).normal_(std=0.02))
         self.fusion = nn.ModuleList(
-            CrossAttentionBlock(
-                width, num_heads=num_heads, feedforward_width=feedforward_width, dropout=dropout
-            )
+            CrossAttentionBlock(width, num_heads=num_heads, feedforward_width=feedforward_width, dropout=dropout)
             for _ in range(depth)
         )
         self.norm = nn.LayerNorm(3 * width)
@@ -99,7 +97,7 @@ class GazeTRHybrid(nn.Module):
         """
         face_tokens = self.face_projection(self.face_encoder(face))
         both = self.eye_projection(self.eye_encoder(torch.cat((left_eye, right_eye))))
-        left, right = both.chunk(2)
+        left, right = both.unflatten(0, (2, -1)).unbind()
         eyes = torch.cat((left + self.eye_types[0], right + self.eye_types[1]), dim=1)
         for block in self.fusion:
             eyes = block(eyes, face_tokens)

@@ -59,10 +59,7 @@ class GazeTRLite(nn.Module):
     ) -> None:
         super().__init__()
         num_encoders = 2 if share_eye_encoder else 3
-        encoders = [
-            TimmEncoder(encoder, pretrained=pretrained, weights_file=weights_file)
-            for _ in range(num_encoders)
-        ]
+        encoders = [TimmEncoder(encoder, pretrained=pretrained, weights_file=weights_file) for _ in range(num_encoders)]
         self.face_encoder = encoders[0]
         self.eye_encoders = nn.ModuleList(encoders[1:])
         """One for both eyes, or the left and the right one."""
@@ -101,12 +98,11 @@ class GazeTRLite(nn.Module):
         """Encode each eye to a token (B, D); one encoder for both takes them as one faster batch."""
         if len(self.eye_encoders) == 1:
             features = self.eye_encoders[0](torch.cat((left_eye, right_eye)))
-            left, right = self.eye_projections[0](features).chunk(2)
+            # Not `chunk`: it would fix the batch size of the exported graph.
+            left, right = self.eye_projections[0](features).unflatten(0, (2, -1)).unbind()
             return left, right
         left, right = (
             project(encode(eye))
-            for encode, project, eye in zip(
-                self.eye_encoders, self.eye_projections, (left_eye, right_eye), strict=True
-            )
+            for encode, project, eye in zip(self.eye_encoders, self.eye_projections, (left_eye, right_eye), strict=True)
         )
         return left, right

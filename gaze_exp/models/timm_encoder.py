@@ -54,9 +54,7 @@ class TimmEncoder(nn.Module):
         options: dict[str, object] = {} if pooled else {"global_pool": ""}
         if fixed_size and image_size is not None:
             options["img_size"] = image_size
-        trunk: Any = build_trunk(
-            name, pretrained=pretrained, weights_file=weights_file, option=option, **options
-        )
+        trunk: Any = build_trunk(name, pretrained=pretrained, weights_file=weights_file, option=option, **options)
         config: dict[str, Any] = trunk.pretrained_cfg
         own_size: int = config["input_size"][-1]
         self.image_size = own_size if fixed_size and image_size is None else image_size

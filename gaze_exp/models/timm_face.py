@@ -39,9 +39,7 @@ class TimmFace(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.encoder = TimmEncoder(
-            backbone, pretrained=pretrained, weights_file=weights_file, image_size=image_size
-        )
+        self.encoder = TimmEncoder(backbone, pretrained=pretrained, weights_file=weights_file, image_size=image_size)
         self.head = GazeHead(self.encoder.num_features, hidden_width=head_width, dropout=dropout)
 
     def forward(self, face: Tensor) -> GazeOutput:
