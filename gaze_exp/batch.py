@@ -3,9 +3,11 @@
 Shapes: B batch, H W pixels. Left and right are the subject's own.
 """
 
-from typing import NotRequired, TypedDict
+import inspect
+from collections.abc import Mapping
+from typing import NotRequired, TypedDict, cast
 
-from torch import Tensor
+from torch import Tensor, nn
 
 
 class GazeBatch(TypedDict):
@@ -34,3 +36,31 @@ class GazeOutput(TypedDict):
 
     gaze: Tensor
     """(B, 2) pitch, yaw in radians, in the normalised camera of the face crop."""
+
+
+def model_inputs(model: nn.Module, batch: GazeBatch | Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Pick what a model reads: the batch keys that its `forward` names as arguments.
+
+    Args:
+        model: any model; a compiled one is read through to the original.
+        batch: a `GazeBatch`.
+
+    Returns:
+        Keyword arguments for `model`. An argument with a default may be missing from the batch.
+
+    Raises:
+        KeyError: an argument without a default is not in the batch.
+
+    Example:
+        >>> import torch
+        >>> model_inputs(nn.Linear(2, 1), {"input": torch.zeros(1, 2), "row": torch.zeros(1)})
+        {'input': tensor([[0., 0.]])}
+    """
+    forward = getattr(model, "_orig_mod", model).forward
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)  # not *args, **kwargs
+    arguments = [a for a in inspect.signature(forward).parameters.values() if a.kind in named]
+    missing = [a.name for a in arguments if a.name not in batch and a.default is a.empty]
+    if missing:
+        raise KeyError(f"{type(model).__name__}.forward reads {missing}; the batch has {sorted(batch)}")
+    tensors = cast("Mapping[str, Tensor]", batch)
+    return {a.name: tensors[a.name] for a in arguments if a.name in tensors}
