@@ -1,0 +1,91 @@
+"""Angular errors as torchmetrics classes: masked, summed in float64, the same on any number of devices."""
+
+import torch
+from torch import Tensor
+from torchmetrics import Metric
+from torchmetrics.utilities import rank_zero_warn
+
+from gaze_exp.geometry import angular_error
+
+
+def _error_deg(output_gaze: Tensor, target_gaze: Tensor, valid: Tensor) -> Tensor:
+    """Angular errors in degrees, (B,) float64, zero where not valid."""
+    error_deg = torch.rad2deg(angular_error(output_gaze, target_gaze).double())
+    # Selecting, not multiplying: a NaN label times zero is still NaN.
+    return torch.where(valid, error_deg, 0.0)
+
+
+class AngularError(Metric):
+    """Mean angle between predicted and true gaze over all valid samples, in degrees."""
+
+    is_differentiable = False
+    higher_is_better = False
+    full_state_update = False
+
+    sum_deg: Tensor
+    num_valid: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.add_state("sum_deg", torch.zeros((), dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("num_valid", torch.zeros((), dtype=torch.int64), dist_reduce_fx="sum")
+        self._has_warned = False
+
+    def update(self, output_gaze: Tensor, target_gaze: Tensor, valid: Tensor) -> None:
+        """Add one batch.
+
+        Args:
+            output_gaze: (B, 2) pitch, yaw in radians, of any float type.
+            target_gaze: (B, 2) pitch, yaw in radians; anything, NaN included, where not valid.
+            valid: (B,) bool.
+        """
+        # A model cast to bf16 takes its metrics along; the sum must not follow.
+        self.sum_deg = self.sum_deg.double() + _error_deg(output_gaze, target_gaze, valid).sum()
+        self.num_valid = self.num_valid + valid.sum()
+
+    def compute(self) -> Tensor:
+        """Mean error in degrees, () float32; NaN, with one warning, when nothing was valid."""
+        if self.num_valid == 0 and not self._has_warned:
+            self._has_warned = True
+            rank_zero_warn("no sample had a valid label, so the angular error is NaN; check `valid` in the data")
+        return (self.sum_deg / self.num_valid).float()
+
+
+class AngularErrorPerSubject(Metric):
+    """Mean angle between predicted and true gaze of every person, in degrees.
+
+    The mean over persons (`nanmean` of the result) differs from `AngularError`, the mean over samples,
+    as soon as persons have different numbers of samples. Say which one is quoted.
+
+    Args:
+        num_subjects: length of `CropDataset.subjects`.
+    """
+
+    is_differentiable = False
+    higher_is_better = False
+    full_state_update = False
+
+    sum_deg: Tensor
+    num_valid: Tensor
+
+    def __init__(self, num_subjects: int) -> None:
+        super().__init__()
+        self.add_state("sum_deg", torch.zeros(num_subjects, dtype=torch.float64), dist_reduce_fx="sum")
+        self.add_state("num_valid", torch.zeros(num_subjects, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, output_gaze: Tensor, target_gaze: Tensor, valid: Tensor, subject: Tensor) -> None:
+        """Add one batch.
+
+        Args:
+            output_gaze: (B, 2) pitch, yaw in radians, of any float type.
+            target_gaze: (B, 2) pitch, yaw in radians; anything, NaN included, where not valid.
+            valid: (B,) bool.
+            subject: (B,) index of the person.
+        """
+        error_deg = _error_deg(output_gaze, target_gaze, valid)
+        self.sum_deg = self.sum_deg.double().index_add(0, subject, error_deg)
+        self.num_valid = self.num_valid.index_add(0, subject, valid.long())
+
+    def compute(self) -> Tensor:
+        """Mean error of each person in degrees, (S,) float32; NaN for a person with no valid sample."""
+        return (self.sum_deg / self.num_valid).float()
