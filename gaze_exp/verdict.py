@@ -1,0 +1,74 @@
+"""What the metrics say, in words: for the report, and for the last line on the terminal."""
+
+from collections.abc import Mapping
+from typing import Any
+
+
+def verdict(metrics: Mapping[str, Any]) -> str:
+    """The error with its interval against the constant baseline, and whether the model beats it.
+
+    Args:
+        metrics: from `evaluation.evaluate`.
+
+    Returns:
+        Two sentences.
+
+    Example:
+        >>> constant, gain = {"mean": 9.5, "ci95": [8.6, 10.4]}, {"mean": 6.2, "ci95": [5.5, 7.0]}
+        >>> verdict({"mean": 3.3, "ci95": [2.9, 3.7], "constant": constant, "gain": gain}).partition(". ")[2]
+        'The model is better by 6.20° (5.50° to 7.00°).'
+    """
+    constant = metrics["constant"]
+    errors = (
+        f"Mean angular error {_with_interval(metrics)}; "
+        f"always answering with the mean training gaze gives {_with_interval(constant)}."
+    )
+    return f"{errors} {_comparison(metrics['gain'])}"
+
+
+def _comparison(gain: Mapping[str, Any]) -> str:
+    """Whether the model beats the constant baseline, as far as the interval allows to say."""
+    size = f"{abs(gain['mean']):.2f}°"
+    better_or_worse = "better" if gain["mean"] > 0 else "worse"
+    if gain["ci95"] is None:
+        return f"On this one person the model is {better_or_worse} by {size}; others may differ."
+    low, high = gain["ci95"]
+    if low <= 0 <= high:
+        return f"That does not tell them apart: the difference lies between {low:.2f}° and {high:.2f}°."
+    low, high = sorted((abs(low), abs(high)))
+    return f"The model is {better_or_worse} by {size} ({low:.2f}° to {high:.2f}°)."
+
+
+def _with_interval(summary: Mapping[str, Any]) -> str:
+    """`4.21° (95 % interval 3.60° to 4.90°)`, or the mean alone."""
+    if summary["ci95"] is None:
+        return f"{summary['mean']:.2f}°"
+    low, high = summary["ci95"]
+    return f"{summary['mean']:.2f}° (95 % interval {low:.2f}° to {high:.2f}°)"
+
+
+def sample_counts(metrics: Mapping[str, Any]) -> str:
+    """How many persons and samples were measured, how many were left out, and why.
+
+    Args:
+        metrics: from `evaluation.evaluate`.
+
+    Returns:
+        One sentence.
+
+    Example:
+        >>> sample_counts({"num_persons": 2, "num_kept": 1200, "num_dropped": {"no valid label": 3}})
+        '2 persons, 1,200 samples; 3 left out (3 no valid label).'
+    """
+    persons, samples = metrics["num_persons"], metrics["num_kept"]
+    measured = f"{_counted(persons, 'person')}, {_counted(samples, 'sample')}"
+    dropped: Mapping[str, int] = metrics["num_dropped"]
+    if not dropped:
+        return f"{measured}; none left out."
+    reasons = ", ".join(f"{count:,} {reason}" for reason, count in dropped.items())
+    return f"{measured}; {sum(dropped.values()):,} left out ({reasons})."
+
+
+def _counted(number: int, noun: str) -> str:
+    """`1 person`, `2 persons`."""
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
