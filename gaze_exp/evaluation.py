@@ -33,8 +33,8 @@ def evaluate(
     Args:
         predictions: of one data set.
         constant_gaze: (2,) mean pitch, yaw of the training set in radians.
-        dropped: samples that never reached the model, per reason. Samples without a valid label are
-            counted here, so `dropped` must not hold them.
+        dropped: why samples were left out -> how many, as `CropDataset.dropped` has it. Samples
+            without a valid label that it does not account for are added as "no valid label".
         seed: of the bootstrap.
 
     Returns:
@@ -58,7 +58,6 @@ def evaluate(
     constant = _summary(constant_deg, subject=subject, persons=persons, draws=draws)
     gain = _summary(constant_deg - error_deg, subject=subject, persons=persons, draws=draws)
     pitch, yaw = (_rounded(math.degrees(angle)) for angle in constant_gaze.tolist())
-    without_label = {NO_LABEL: int((~valid).sum())} if not valid.all() else {}
     return {
         "unit": "deg",
         **model,
@@ -68,7 +67,7 @@ def evaluate(
         "bootstrap": _what_was_drawn(len(persons), seed=seed),
         "num_persons": len(persons),
         "num_kept": int(valid.sum()),
-        "num_dropped": {reason: int(count) for reason, count in dropped.items() if count} | without_label,
+        "num_dropped": _left_out(dropped, num_invalid=int((~valid).sum())),
     }
 
 
@@ -99,6 +98,13 @@ def _check(predictions: Predictions) -> None:
             f"{num_broken} of {len(predictions.valid)} predictions are not finite: the model has diverged; "
             "evaluate an earlier checkpoint, or train again with a lower learning rate"
         )
+
+
+def _left_out(dropped: Mapping[str, int], *, num_invalid: int) -> dict[str, int]:
+    """Every reason with its count, each sample once."""
+    reasons = {reason: int(count) for reason, count in dropped.items() if count}
+    unexplained = num_invalid - sum(reasons.values())
+    return reasons | {NO_LABEL: unexplained} if unexplained > 0 else reasons
 
 
 def _draw_persons(num_persons: int, *, seed: int) -> IntArray:
