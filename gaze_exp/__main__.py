@@ -5,6 +5,7 @@ import logging
 import os
 import sys
 from pathlib import Path
+from typing import NoReturn
 
 from omegaconf import DictConfig
 
@@ -21,16 +22,31 @@ def run(cfg: DictConfig) -> float | None:
     Returns:
         The last objective an action reports (mean angular error in degrees), for sweeps.
     """
-    try:
-        check(cfg)
-        objective = None
-        for name in cfg.actions:
-            result = importlib.import_module(f"gaze_exp.actions.{name}").run(cfg)
-            objective = objective if result is None else result
-    except (ConfigError, DataError):
-        remove_if_empty(Path(cfg.run_dir))
-        raise
+    check(cfg)
+    objective = None
+    for name in cfg.actions:
+        result = importlib.import_module(f"gaze_exp.actions.{name}").run(cfg)
+        objective = objective if result is None else result
     return objective
+
+
+def _run_or_say_why_not(cfg: DictConfig) -> float | None:
+    try:
+        return run(cfg)
+    except (ConfigError, DataError) as error:
+        remove_if_empty(Path(cfg.run_dir))
+        if _wants_trace():
+            raise
+        _refuse(str(error))
+
+
+def _wants_trace() -> bool:
+    return os.environ.get("GAZE_EXP_TRACE") == "1"
+
+
+def _refuse(reason: str) -> NoReturn:
+    sys.stderr.write(f"error: {reason}\n")
+    sys.exit(2)
 
 
 def main() -> None:
@@ -40,18 +56,15 @@ def main() -> None:
     from omegaconf.errors import OmegaConfBaseException
 
     python_path_of_here()
-    wants_trace = os.environ.get("HYDRA_FULL_ERROR") == "1"
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors reach us instead of Hydra's own printer
     register_schema()
     try:
         sys.argv[1:] = rewrite(sys.argv[1:])
-        hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")(run)()
-    except (ConfigError, DataError, HydraException, OmegaConfBaseException) as error:
-        if wants_trace:
+        hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")(_run_or_say_why_not)()
+    except (ConfigError, HydraException, OmegaConfBaseException) as error:
+        if _wants_trace():
             raise
-        ours = isinstance(error, (ConfigError, DataError))
-        sys.stderr.write(f"error: {error if ours else explain(error, sys.argv[1:])}\n")
-        sys.exit(2)
+        _refuse(str(error) if isinstance(error, ConfigError) else explain(error, sys.argv[1:]))
 
 
 if __name__ == "__main__":

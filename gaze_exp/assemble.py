@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+DECIDED_ELSEWHERE = {"batch_size": "global_batch", "num_workers": "hardware.num_workers", "seed": "seed"}
+
 
 def machine_of(cfg: DictConfig) -> Hardware:
     """Resolve the machine, set what is global to a process, and quieten what only repeats itself."""
@@ -36,13 +38,14 @@ def machine_of(cfg: DictConfig) -> Hardware:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step.*")
     if machine.tf32:
         torch.set_float32_matmul_precision("high")
     return machine
 
 
-def data_of(cfg: DictConfig, machine: Hardware, *, device_batch: int, saved: "Checkpoint | None" = None) -> Any:
+def data_of(cfg: DictConfig, machine: Hardware, *, device_batch: int = 1, saved: "Checkpoint | None" = None) -> Any:
     """Build and set up the data module.
 
     Args:
@@ -58,11 +61,14 @@ def data_of(cfg: DictConfig, machine: Hardware, *, device_batch: int, saved: "Ch
         DataError: as the data module says.
     """
     node = cfg.data if saved is None else _chosen_data(cfg, saved)
+    for name, right in DECIDED_ELSEWHERE.items():
+        if name in node:
+            raise ConfigError(f"data.{name}: is decided elsewhere; {right} would be right")
     data: LightningDataModule = build(
         node, key="data", batch_size=device_batch, num_workers=machine.num_workers, seed=cfg.seed
     )
     data.prepare_data()
-    data.setup("fit")
+    data.setup("fit" if saved is None else "test")
     return data
 
 

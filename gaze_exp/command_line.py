@@ -1,6 +1,7 @@
 """What a person types, made into what Hydra reads, and Hydra's refusals made into one helpful line."""
 
 import difflib
+import itertools
 import re
 import sys
 from collections.abc import Iterable
@@ -34,16 +35,12 @@ def rewrite(arguments: list[str]) -> list[str]:
     rest = iter(arguments)
     for argument in rest:
         if argument in FLAGS_WITH_VALUE:
-            flags += [argument, *_following(rest)]
+            flags += [argument, *itertools.islice(rest, 1)]
         elif argument.startswith("-"):
             flags.append(argument)
         else:
             overrides.append(re.sub(r"^\+{1,2}(task=)", r"\1", argument))
     return flags + _resumed(overrides)
-
-
-def _following(rest: Iterable[str]) -> list[str]:
-    return [value for value, _ in zip(rest, range(1), strict=False)]
 
 
 def _resumed(overrides: list[str]) -> list[str]:

@@ -34,7 +34,7 @@ def run(cfg: DictConfig) -> float:
 
     machine = assemble.machine_of(cfg)
     saved = assemble.saved_of(cfg)
-    data = assemble.data_of(cfg, machine, device_batch=1, saved=saved)
+    data = assemble.data_of(cfg, machine, saved=saved)
     split = data.test_split if cfg.evaluate.split == "auto" else cfg.evaluate.split
     rows = getattr(data, split)
     if not cfg.evaluate.allow_seen_persons:
@@ -110,11 +110,7 @@ def _json_of(path: Path) -> dict[str, Any]:
 
 
 def _say(metrics: dict[str, Any], *, report: Path) -> None:
-    interval = "{:.2f} to {:.2f}".format(*metrics["ci95"]) if metrics["ci95"] else "none, one person"
-    log.info(
-        "evaluate: %.2f deg on %d unseen persons, %d samples of %s (95 %% interval over persons: %s); "
-        "constant baseline %.2f deg",
-        metrics["mean"], metrics["num_persons"], metrics["num_kept"], metrics["split"], interval,
-        metrics["constant"]["mean"],
-    )  # fmt: skip
+    from gaze_exp.verdict import sample_counts, verdict
+
+    log.info("evaluate: %s (%s split). %s", sample_counts(metrics), metrics["split"], verdict(metrics))
     log.info("evaluate: report at %s", report)

@@ -27,7 +27,7 @@ def run(cfg: DictConfig) -> None:
     machine = assemble.machine_of(cfg)
     saved = assemble.saved_of(cfg)
     model = assemble.model_of(saved)
-    data = assemble.data_of(cfg, machine, device_batch=1, saved=saved)
+    data = assemble.data_of(cfg, machine, saved=saved)
     rows = _rows(data, cfg.export.num_rows)
     inputs = [{name: images.float() for name, images in model_inputs(model, batch).items()} for batch in rows]
     path = Path(cfg.run_dir, cfg.export.file)
