@@ -1,11 +1,11 @@
 """Memory for batches, used again as soon as nobody looks at it.
 
-Fresh memory is what a batch costs most: every new page is faulted in before it is filled. A buffer comes
-back when the tensors made from it are gone, whoever kept them and however long.
+Fresh memory is what a batch costs most: every new page is faulted in before it is filled. A buffer is
+free again when the tensors made from it are gone, whoever kept them and however long.
 """
 
+import threading
 import weakref
-from collections import deque
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from torch import Tensor
 
 
 class BatchBuffers:
-    """Byte buffers of one size.
+    """Byte buffers of one size; several threads may take and lend.
 
     Args:
         num_bytes: size of each.
@@ -24,19 +24,26 @@ class BatchBuffers:
     def __init__(self, num_bytes: int, *, pin_memory: bool, keep: int) -> None:
         self.num_bytes = num_bytes
         self.pin_memory = pin_memory
-        self._free: deque[np.ndarray] = deque(maxlen=keep)
+        self.keep = keep
+        self._lock = threading.Lock()
+        # Loans are looked through, not reported: Ctrl-C is lost when it falls into a finalizer.
+        self._loans: list[tuple[weakref.ref[np.ndarray], np.ndarray]] = []
+        self._free: list[np.ndarray] = []
 
     def take(self) -> np.ndarray:
         """A (num_bytes,) uint8 buffer with anything in it."""
-        try:
-            return self._free.pop()
-        except IndexError:
-            if self.pin_memory:
-                return torch.empty(self.num_bytes, dtype=torch.uint8, pin_memory=True).numpy()
-            return np.empty(self.num_bytes, np.uint8)
+        with self._lock:
+            self._free += [buffer for loan, buffer in self._loans if loan() is None]
+            self._loans = [each for each in self._loans if each[0]() is not None]
+            del self._free[self.keep :]
+            if self._free:
+                return self._free.pop()
+        if self.pin_memory:
+            return torch.empty(self.num_bytes, dtype=torch.uint8, pin_memory=True).numpy()
+        return np.empty(self.num_bytes, np.uint8)
 
     def lend(self, buffer: np.ndarray) -> Tensor:
-        """A tensor over the buffer, which comes back when the tensor and all its views are gone.
+        """A tensor over the buffer, which is free again when the tensor and all its views are gone.
 
         Args:
             buffer: from `take`, filled.
@@ -45,5 +52,6 @@ class BatchBuffers:
             (num_bytes,) uint8.
         """
         lent = buffer.view()
-        weakref.finalize(lent, self._free.append, buffer).atexit = False
+        with self._lock:
+            self._loans.append((weakref.ref(lent), buffer))
         return torch.from_numpy(lent)

@@ -62,10 +62,11 @@ class CropWriter:
     Args:
         path: the file to write; its folder is made.
         num_rows: how many rows will be appended, exactly.
-        face_size: side of the face crop, px.
-        eye_size: side of the eye crops, px.
+        face_size: side of the face crop, or its height and width, px.
+        eye_size: the same of the eye crops.
         optional: name -> (shape of one row, numpy dtype) of further arrays; see `OPTIONAL`.
-        attrs: file attributes, over `ATTRIBUTES`.
+        attrs: file attributes, over `ATTRIBUTES`; None leaves one of those out.
+        has_gaze: False for frames whose labels are kept back.
 
     Raises:
         DataError: rows that do not fit what was announced, or a disk that takes no more.
@@ -85,23 +86,24 @@ class CropWriter:
         path: str | os.PathLike[str],
         *,
         num_rows: int,
-        face_size: int,
-        eye_size: int,
+        face_size: int | tuple[int, int],
+        eye_size: int | tuple[int, int],
         optional: Mapping[str, tuple[tuple[int, ...], str]] = MappingProxyType({}),
         attrs: Mapping[str, object] = MappingProxyType({}),
+        has_gaze: bool = True,
     ) -> None:
         self.path = Path(path)
         self.partial = self.path.with_name(self.path.name + ".partial")
         self.num_rows = num_rows
-        face, eye = (face_size, face_size, 3), (eye_size, eye_size, 3)
+        face, eye = ((*((size, size) if isinstance(size, int) else size), 3) for size in (face_size, eye_size))
         self._arrays: dict[str, tuple[tuple[int, ...], str]] = {
             "face": (face, "uint8"),
             "leye": (eye, "uint8"),
             "reye": (eye, "uint8"),
-            "gaze": ((2,), "float32"),
+            **({"gaze": ((2,), "float32")} if has_gaze else {}),
             **optional,
         }
-        self._attrs = {**ATTRIBUTES, **attrs}
+        self._attrs = {name: value for name, value in {**ATTRIBUTES, **attrs}.items() if value is not None}
         self._file: h5py.File | None = None
         self._written = 0
 
@@ -133,6 +135,19 @@ class CropWriter:
         except OSError as error:
             raise self._cannot_write(error) from error
         self._written = stop
+
+    def copy_object(self, source: h5py.File, name: str) -> None:
+        """Take over something that has no rows (a group, a matrix of the whole recording).
+
+        Args:
+            source: an open HDF5 file.
+            name: what to copy from it.
+        """
+        assert self._file is not None, "copy_object outside of the `with` block"
+        try:
+            source.copy(name, self._file, name)
+        except (OSError, RuntimeError) as error:
+            raise self._cannot_write(error) from error
 
     def _check(self, arrays: Mapping[str, np.ndarray]) -> int:
         """Number of rows in `arrays`, all of which fit what was announced."""
@@ -168,9 +183,7 @@ class CropWriter:
     def _finish(self) -> None:
         assert self._file is not None
         if self._written != self.num_rows:
-            raise DataError(
-                f"{self.path}: {self._written} rows written, {self.num_rows} announced; nothing was kept"
-            )
+            raise DataError(f"{self.path}: {self._written} rows written, {self.num_rows} announced; nothing was kept")
         self._file.close()
         with self.partial.open("rb") as file:
             os.fsync(file.fileno())
@@ -185,6 +198,4 @@ class CropWriter:
 
     def _cannot_write(self, error: Exception) -> DataError:
         reason = os.strerror(error.errno) if isinstance(error, OSError) and error.errno else str(error)
-        return DataError(
-            f"{self.path}: cannot write: {reason}; free space or choose another folder (nothing was kept)"
-        )
+        return DataError(f"{self.path}: cannot write: {reason}; free space or choose another folder (nothing was kept)")

@@ -184,6 +184,8 @@ class CropDataModule(lightning.LightningDataModule):
 
     def summary(self) -> dict[str, Any]:
         """What `run.json` says about the data."""
+        if not self._splits:
+            self.setup("test")
         return {
             "root": str(self.root),
             "camera": self.camera,
