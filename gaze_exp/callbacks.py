@@ -1,6 +1,7 @@
 """What happens beside training: curves, pictures, plain progress lines."""
 
 import logging
+import math
 import time
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,14 @@ class History(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, float]] = []
+        self.losses: list[torch.Tensor] = []
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Keep the loss, on its device, until the next row."""
+        del trainer, pl_module, batch, batch_idx
+        self.losses.append(outputs["loss"].detach())
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add a row of what has been measured by now."""
@@ -121,9 +130,9 @@ class PlainProgress(Callback):
             epochs_done(trainer),
             trainer.max_epochs,
             trainer.global_step,
-            measured.get("train/loss_step", torch.nan),
-            measured.get("val/loss", torch.nan),
-            measured.get("val/angular_error", torch.nan),
+            measured.get("train/loss_step", math.nan),
+            measured.get("val/loss", math.nan),
+            measured.get("val/angular_error", math.nan),
             f"{left / 60:.1f} min",
         )
 

@@ -55,23 +55,22 @@ def _panels(num: int, *, width_inch: float = WIDTH_INCH, height_inch: float = 3.
     return figure, panels
 
 
-def learning_curves(history: Sequence[Mapping[str, object]], *, constant_deg: float) -> Figure:
+def learning_curves(history: Sequence[Mapping[str, float]], *, constant_deg: float) -> Figure:
     """Loss and validation error against the epoch.
 
     Args:
-        history: rows of Lightning's CSV log; a cell may be text, empty or missing.
+        history: rows with `epoch`, epochs gone by with their fraction, and what was measured then.
         constant_deg: error of the constant baseline.
 
     Returns:
         The figure.
     """
     figure, (left, right) = _panels(2)
-    steps_per_epoch = _steps_per_epoch(history)
     for key, colour in (("train/loss", MODEL_COLOUR), ("val/loss", SECOND_COLOUR)):
-        epochs, values = _curve(history, key=key, steps_per_epoch=steps_per_epoch)
+        epochs, values = _curve(history, key=key)
         _line(left, epochs, values, colour=colour, label=key.replace("val", "validation").replace("/", " "))
     left.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
-    epochs, values = _curve(history, key="val/angular_error", steps_per_epoch=steps_per_epoch)
+    epochs, values = _curve(history, key="val/angular_error")
     _line(right, epochs, values, colour=SECOND_COLOUR, label="validation error")
     _constant_line(right, constant_deg)
     right.set(xlabel="epoch", ylabel="angular error (deg)", ylim=(0, None))
@@ -92,28 +91,11 @@ def _constant_line(axes: Axes, constant_deg: float) -> None:
     axes.axhline(constant_deg, color=CONSTANT_COLOUR, linestyle="--", label=f"constant {constant_deg:.2f} deg")
 
 
-def _number(cell: object) -> float:
-    """A cell of the log as a number, NaN when it holds none."""
-    try:
-        return float(cell)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return math.nan
-
-
-def _steps_per_epoch(history: Sequence[Mapping[str, object]]) -> float:
-    """How many steps make an epoch: the last row of an epoch tells."""
-    ratios = [(_number(r.get("step")) + 1) / (_number(r.get("epoch")) + 1) for r in history]
-    return max((ratio for ratio in ratios if math.isfinite(ratio)), default=1.0)
-
-
-def _curve(
-    history: Sequence[Mapping[str, object]], *, key: str, steps_per_epoch: float
-) -> tuple[FloatArray, FloatArray]:
-    """Epochs gone by (halves where validation runs twice an epoch) and values of one column."""
-    cells = [((_number(r.get("step")) + 1) / steps_per_epoch, _number(r.get(key))) for r in history]
+def _curve(history: Sequence[Mapping[str, float]], *, key: str) -> tuple[FloatArray, FloatArray]:
+    """Epochs gone by and values of one column, where it was measured."""
+    cells = [(row["epoch"], row[key]) for row in history if key in row and math.isfinite(row[key])]
     epochs, values = np.array(cells, dtype=np.float64).reshape(-1, 2).T
-    known = np.isfinite(epochs) & np.isfinite(values)
-    return epochs[known], values[known]
+    return epochs, values
 
 
 def error_by_person(per_subject: Mapping[str, Mapping[str, object]], *, mean_deg: float, constant_deg: float) -> Figure:

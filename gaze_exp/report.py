@@ -25,7 +25,7 @@ def write_report(
     *,
     predictions: Predictions,
     metrics: Mapping[str, Any],
-    history: Sequence[Mapping[str, object]] = (),
+    history: Sequence[Mapping[str, float]] = (),
     faces: Callable[[int], draw.Image] | None = None,
     config_yaml: str = "",
     command: str = "",
@@ -76,7 +76,7 @@ def _figures(
     predictions: Predictions,
     *,
     metrics: Mapping[str, Any],
-    history: Sequence[Mapping[str, object]],
+    history: Sequence[Mapping[str, float]],
     error_deg: NDArray[np.float64],
 ) -> dict[str, bytes]:
     """Every figure that the data allow as a PNG, by its file name."""

@@ -12,10 +12,9 @@ from gaze_exp.predictions import Predictions
 from gaze_exp.report import write_report
 
 HISTORY = [
-    {"epoch": "0", "step": "4", "train/loss": "", "val/loss": "0.4", "val/angular_error": "12.0"},
-    {"epoch": "0", "step": "9", "train/loss": "", "val/loss": "0.3", "val/angular_error": "9.0"},
-    {"epoch": "0", "step": "9", "train/loss": "0.35", "val/loss": "", "val/angular_error": ""},
-    {"epoch": "1", "step": "19", "train/loss": 0.2, "val/loss": None, "val/angular_error": float("nan")},
+    {"epoch": 0.5, "step": 5.0, "val/loss": 0.4, "val/angular_error": 12.0},
+    {"epoch": 1.0, "step": 10.0, "train/loss": 0.35, "val/loss": 0.3, "val/angular_error": 9.0},
+    {"epoch": 2.0, "step": 20.0, "train/loss": 0.2, "val/angular_error": float("nan")},
 ]
 
 
@@ -158,7 +157,7 @@ def test_a_handful_of_samples_makes_a_report(tmp_path, num):
     assert "one person" in html
 
 
-def test_learning_curves_place_half_epochs_and_skip_empty_cells():
+def test_learning_curves_place_half_epochs_and_skip_what_was_not_measured():
     left, right = figures.learning_curves(HISTORY, constant_deg=15.0).axes
     train, val = left.get_lines()
     assert train.get_xydata().tolist() == [[1.0, 0.35], [2.0, 0.2]]
