@@ -109,7 +109,7 @@ def error_by_person(per_subject: Mapping[str, Mapping[str, object]], *, mean_deg
     Returns:
         The figure; names are left out when there are too many to read.
     """
-    known = [(_number(p["mean"]), name, p["num"]) for name, p in per_subject.items() if p["mean"] is not None]
+    known = [(float(str(p["mean"])), name, p["num"]) for name, p in per_subject.items() if p["mean"] is not None]
     known.sort()
     names = [f"{name}  (n = {num:,})" for _, name, num in known]
     has_names = len(known) <= MOST_NAMES
