@@ -11,9 +11,16 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> None:
-    """Rewrite every crop file below `data.root` into `repack.to`, keeping the folders."""
+    """Rewrite every crop file below `data.root` into `repack.to`, keeping the folders.
+
+    Args:
+        cfg: the run; `repack.to` equal to `data.root` replaces the slow files in place.
+    """
     from gaze_exp.data.repack import repack_root
 
     if not cfg.repack.to:
         raise ConfigError("repack.to: nothing given; a new folder for the rewritten files is right")
-    repack_root(Path(cfg.data.root), Path(cfg.repack.to), camera=cfg.data.get("camera", "basler"))
+    for done in repack_root(Path(cfg.data.root), Path(cfg.repack.to)):
+        what = f"was {done.was}, {done.seconds:.1f} s" if done.seconds else "fast already"
+        log.info("repack: %s (%d rows, %s)", done.target, done.num_rows, what)
+    log.info("repack: done; read the new files with data.root=%s", cfg.repack.to)
