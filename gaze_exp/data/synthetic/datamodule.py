@@ -1,0 +1,101 @@
+"""Rendered people as a data module: the first run renders them, every later one finds them."""
+
+import hashlib
+import logging
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from gaze_exp.data.datamodule import CropDataModule
+from gaze_exp.data.synthetic.rendering import RenderPlan, is_complete, render_crops
+from gaze_exp.data.synthetic.scene import Rig
+from gaze_exp.errors import ConfigError, DataError
+
+log = logging.getLogger(__name__)
+
+
+class SyntheticDataModule(CropDataModule):
+    """Crop files of rendered people, made when they are first needed.
+
+    Args:
+        root: folder of all rendered sets; each gets a folder of its own, named by what decides its pixels.
+        num_train_persons: persons to train on.
+        num_val_persons: persons to validate on; none of them is in training.
+        num_test_persons: persons to test on; none of them is in training or validation.
+        frames_per_person: rows of each file.
+        face_size: side of the face crop, px.
+        eye_size: side of the eye crops, px.
+        scene_seed: another seed, other people.
+        camera_below: the camera is below the screen instead of above it.
+        camera: the camera in the file name.
+        **reading: the other arguments of `CropDataModule`.
+    """
+
+    def __init__(
+        self,
+        root: str | Path = "outputs/data/synthetic",
+        *,
+        num_train_persons: int = 48,
+        num_val_persons: int = 6,
+        num_test_persons: int = 8,
+        frames_per_person: int = 150,
+        face_size: int = 224,
+        eye_size: int = 112,
+        scene_seed: int = 0,
+        camera_below: bool = False,
+        camera: str = "basler",
+        **reading: Any,
+    ) -> None:
+        self.plan = RenderPlan(
+            num_train_persons=num_train_persons,
+            num_val_persons=num_val_persons,
+            num_test_persons=num_test_persons,
+            frames_per_person=frames_per_person,
+            face_size=face_size,
+            eye_size=eye_size,
+            scene_seed=scene_seed,
+            camera=camera,
+            rig=Rig(camera_below=camera_below),
+        )
+        _check(self.plan)
+        super().__init__(Path(root).expanduser() / _folder_name(self.plan), camera=camera, **reading)
+
+    def prepare_data(self) -> None:
+        """Render what is missing.
+
+        Raises:
+            DataError: the folder cannot be written, or the disk is too small.
+        """
+        if is_complete(self.root, self.plan):
+            log.info("rendered people are in %s", self.root)
+        else:
+            render_crops(self.root, self.plan)
+
+    def setup(self, stage: str | None = None) -> None:
+        """Look at every file once.
+
+        Args:
+            stage: what Lightning is about to do.
+
+        Raises:
+            DataError: rendering was not finished.
+        """
+        if not self._splits and not is_complete(self.root, self.plan):
+            raise DataError(f"data.root: {self.root} is not completely rendered; call prepare_data() to go on")
+        super().setup(stage)
+
+
+def _check(plan: RenderPlan) -> None:
+    least = {"num_test_persons": 0, "scene_seed": 0, "face_size": 8, "eye_size": 8}
+    for name, value in asdict(plan).items():
+        if isinstance(value, int) and value < least.get(name, 1):
+            raise ConfigError(f"data.{name}: {value} is too small; {least.get(name, 1)} or more")
+
+
+def _folder_name(plan: RenderPlan) -> str:
+    """Sizes to read, and a hash of the plan and of the code that draws: old pictures are never taken for new."""
+    digest = hashlib.sha256(repr(sorted(asdict(plan).items())).encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        if source.name not in (Path(__file__).name, "rendering.py"):
+            digest.update(source.read_bytes())
+    return f"face{plan.face_size}_eyes{plan.eye_size}_seed{plan.scene_seed}_{digest.hexdigest()[:10]}"

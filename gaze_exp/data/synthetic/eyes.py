@@ -1,0 +1,186 @@
+"""The open eye: eyeball, iris, pupil, glint and the lids' edges, for the pixels that look at a lid.
+
+Only those pixels are computed, as a flat list of K rays. An eyeball is a sphere; its iris is a disc in
+the plane of the limbus, seen through a clear cornea, so that the iris's centre is a point of the scene.
+"""
+
+import math
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from gaze_exp.data.synthetic.head_shape import EYEBALL_RADIUS_MM
+from gaze_exp.data.synthetic.person import Person
+from gaze_exp.data.synthetic.scene import Scene, eye_centres, optical_axes
+from gaze_exp.data.synthetic.skin import band, inside
+from gaze_exp.data.synthetic.surface import Surface
+
+_CORNEA_RADIUS_MM = 7.8
+_SCLERA_RGB = (0.80, 0.76, 0.73)
+_CORNER_RGB = (0.62, 0.34, 0.30)
+
+
+@dataclass(frozen=True)
+class EyePixels:
+    """Colour of the pixels in which an eye or the edge of its lids shows."""
+
+    frame: Tensor
+    """(K,) int64."""
+    pixel: Tensor
+    """(K,) int64 in row order."""
+    colour: Tensor
+    """(K, 3) linear light of the eyeball."""
+    opening: Tensor
+    """(K,) share of the pixel that sees the eyeball."""
+    lash: Tensor
+    """(K,) share of the pixel covered by lashes."""
+    crease: Tensor
+    """(K,) share of light that the fold of the lid takes."""
+
+
+def iris_depth_mm(person: Person) -> float:
+    """Distance of the iris's centre from the eyeball's, along the optical axis.
+
+    Args:
+        person: whose.
+
+    Returns:
+        Millimetres.
+    """
+    return math.sqrt(EYEBALL_RADIUS_MM**2 - person.iris_radius_mm**2)
+
+
+def lid_heights(scene: Scene, axes: Tensor) -> tuple[Tensor, Tensor]:
+    """Heights of the middle of the lids' edges: they follow the iris up and down.
+
+    Args:
+        scene: F frames.
+        axes: (F, 2, 3) optical axes, head frame.
+
+    Returns:
+        (F, 2) upper and (F, 2) lower edge of the left and right eye; mm above and below the centre.
+    """
+    person = scene.person
+    iris_up_mm = -iris_depth_mm(person) * axes[..., 1]
+    upper = torch.tensor(person.upper_lid_mm) * scene.lid_scale[:, None] + person.lid_follow * iris_up_mm
+    lower = torch.tensor(person.lower_lid_mm) - 0.4 * iris_up_mm
+    # The lids meet before they cross.
+    return torch.maximum(upper, 0.6 - lower), lower
+
+
+def look_at_eyes(scene: Scene, surface: Surface, *, ambient: Tensor, key: Tensor, light: Tensor) -> EyePixels:
+    """Shade the eyeballs between the lids.
+
+    Args:
+        scene: F frames.
+        surface: what their rays hit.
+        ambient: (F, 3) light from everywhere.
+        key: (F, 3) light of the lamp.
+        light: (F, 3) direction to the lamp, head frame.
+
+    Returns:
+        The pixels concerned.
+    """
+    person, rays = scene.person, surface.rays
+    # A lid in front of, or melted into, what is seen.
+    behind_mm = surface.lid_depth_mm - surface.depth_mm[:, None]
+    frame, eye, pixel = torch.nonzero(behind_mm < 4.0, as_tuple=True)
+    seen = (2.0 - behind_mm[frame, eye, pixel] / 2.0).clamp_(0.0, 1.0)
+    direction = rays.direction[frame, :, pixel]
+    start_mm = (rays.origin_mm[:, None] - eye_centres(person)).float()[frame, eye]
+    side = 1.0 - 2.0 * eye.float()
+
+    axes = optical_axes(scene)
+    upper, lower = (height.float()[frame, eye] for height in lid_heights(scene, axes))
+    lid_mm = start_mm + surface.lid_depth_mm[frame, eye, pixel, None] * direction
+    lids = _Lids(person, temporal=side * lid_mm[:, 0], y=lid_mm[:, 1], upper=upper, lower=lower, pixel_mm=rays.pixel_mm)
+
+    axis = axes.float()[frame, eye]
+    iris_rgb, iris = _iris(
+        person, start_mm, direction, axis, pupil_mm=scene.pupil_mm.float()[frame], pixel_mm=rays.pixel_mm
+    )
+    normal = _eyeball_normal(start_mm, direction)
+    white = _white(lids)
+    colour = white + iris[:, None] * (iris_rgb - white)
+    glow = (0.25 + 0.75 * (normal * light.float()[frame]).sum(-1)).clamp_(min=0.0)
+    colour = colour * (ambient[frame] + glow[:, None] * key[frame]) * (1.0 - 0.55 * lids.shadow)[:, None]
+    glint = _glint(start_mm, direction, axis, light.float()[frame], rays.pixel_mm)
+    colour = colour + glint[:, None] * 0.9 * key[frame]
+    return EyePixels(frame, pixel, colour, seen * lids.opening, seen * lids.lash, seen * lids.crease)
+
+
+class _Lids:
+    """Edges of the lids at K points of the lids' front, `temporal` mm outwards and `y` mm down."""
+
+    def __init__(
+        self, person: Person, *, temporal: Tensor, y: Tensor, upper: Tensor, lower: Tensor, pixel_mm: float
+    ) -> None:
+        half = person.fissure_half_width_mm
+        self.place = temporal / half
+        arch = (1.0 - self.place.square()).clamp(min=0.0)
+        corner_y = -person.canthal_slope * temporal
+        # The upper lid is highest towards the nose, the lower one lowest towards the temple.
+        top = corner_y - upper * arch.pow(0.65) * (1.0 - 0.10 * self.place)
+        bottom = corner_y + lower * arch.pow(0.8) * (1.0 + 0.12 * self.place)
+        within = inside(half - temporal.abs(), pixel_mm)
+        self.below_top = y - top
+        self.opening = inside(self.below_top, pixel_mm) * inside(bottom - y, pixel_mm) * within
+        self.shadow = torch.exp(-self.below_top.clamp(min=0.0) / 1.6)
+        outer = 0.55 + 0.25 * self.place
+        self.lash = 0.9 * band(self.below_top + 0.2, outer, pixel_mm) * within
+        lower_lash = 0.25 * band(bottom - y + 0.4, 0.4, pixel_mm) * within
+        self.lash = torch.maximum(self.lash, lower_lash)
+        fold_y = self.below_top + 2.6 + 0.25 * upper
+        self.crease = 0.45 * band(fold_y, 0.6, pixel_mm + 0.6) * inside(1.1 * half - temporal.abs(), 3.0)
+
+
+def _white(lids: _Lids) -> Tensor:
+    """(K, 3) sclera, pink in the corners."""
+    pink = ((lids.place.abs() - 0.62) / 0.5).clamp(0.0, 1.0)
+    pink = torch.where(lids.place < 0, 1.5 * pink, 0.6 * pink).clamp_(max=1.0)[:, None]
+    return torch.tensor(_SCLERA_RGB) + pink * (torch.tensor(_CORNER_RGB) - torch.tensor(_SCLERA_RGB))
+
+
+def _iris(
+    person: Person, start_mm: Tensor, direction: Tensor, axis: Tensor, *, pupil_mm: Tensor, pixel_mm: float
+) -> tuple[Tensor, Tensor]:
+    """(K, 3) colour of iris and pupil, and (K,) share of the pixel that they fill."""
+    depth_mm = iris_depth_mm(person)
+    facing = (direction * axis).sum(-1)
+    reach_mm = (depth_mm - (start_mm * axis).sum(-1)) / facing.clamp(max=-0.05)
+    offset_mm = start_mm + reach_mm[:, None] * direction - depth_mm * axis
+    radius_mm = torch.linalg.vector_norm(offset_mm, dim=-1)
+    share = inside(person.iris_radius_mm - radius_mm, pixel_mm) * (facing < -0.05)
+    # Angle around the axis: x and y of the offset serve, for the axis never lies near them.
+    angle = torch.atan2(offset_mm[:, 1], offset_mm[:, 0])
+    spokes = 1.0 + 0.16 * torch.sin(23.0 * angle) * torch.sin(11.0 * angle + 1.0)
+    place = radius_mm / person.iris_radius_mm
+    rim = 1.0 - 0.6 * ((place - 0.78) / 0.22).clamp(0.0, 1.0)
+    tone = (1.25 - 0.35 * place) * rim * spokes
+    pupil = inside(pupil_mm - radius_mm, pixel_mm)
+    return torch.tensor(person.iris_rgb) * (tone * (1.0 - pupil))[:, None] + 0.004, share
+
+
+def _eyeball_normal(start_mm: Tensor, direction: Tensor) -> Tensor:
+    """(K, 3) unit normal where the ray meets the eyeball, or passes it closest."""
+    a = direction.square().sum(-1)
+    b = (start_mm * direction).sum(-1)
+    c = start_mm.square().sum(-1) - EYEBALL_RADIUS_MM**2
+    depth = (-b - (b * b - a * c).clamp(min=0.0).sqrt()) / a
+    return torch.nn.functional.normalize(start_mm + depth[:, None] * direction, dim=-1)
+
+
+def _glint(start_mm: Tensor, direction: Tensor, axis: Tensor, light: Tensor, pixel_mm: float) -> Tensor:
+    """(K,) share of the pixel filled by the lamp's reflection in the cornea."""
+    to_camera = torch.nn.functional.normalize(start_mm, dim=-1)
+    halfway = torch.nn.functional.normalize(to_camera + light, dim=-1)
+    # The cornea is a smaller sphere whose cap meets the eyeball at the limbus.
+    centre_mm = 5.6 * axis
+    spot_mm = centre_mm + _CORNEA_RADIUS_MM * halfway
+    on_cornea = ((halfway * axis).sum(-1) > 0.74).float()
+    away = start_mm - spot_mm
+    along = (away * direction).sum(-1, keepdim=True) / direction.square().sum(-1, keepdim=True)
+    distance_mm = torch.linalg.vector_norm(away - along * direction, dim=-1)
+    small = min(1.0, (1.2 / pixel_mm) ** 2)
+    return small * on_cornea * inside(0.5 - distance_mm, max(pixel_mm, 0.4))
