@@ -149,22 +149,27 @@ class PhotometricAugment(nn.Module):
         batch = self.flip(batch)
         if self.is_identity:
             return batch
+        # bf16 would round the colours; a training step runs in autocast.
+        with torch.autocast(batch["face"].device.type, enabled=False), torch.autocast("cpu", enabled=False):
+            return self._augment(batch)
+
+    def _augment(self, batch: GazeBatch) -> GazeBatch:
+        """Draw once, and treat the three crops alike."""
         num_samples, device = len(batch["face"]), batch["face"].device
         matrix, offset = (x.to(device, non_blocking=True) for x in self._draw_colour(num_samples))
         blurred_rows, sigma = (x.to(device, non_blocking=True) for x in self._draw_blur(num_samples))
         noise_std = self._draw_noise(num_samples).to(device, non_blocking=True)
         augmented = dict(batch)
-        with torch.autocast(device.type, enabled=False):
-            for name in CROPS:
-                # Planar on purpose: the three steps below are two to four times faster on it on a CPU.
-                images = cast("Tensor", augmented[name]).contiguous().float()
-                images = torch.baddbmm(offset, matrix, images.flatten(2)).view_as(images)
-                if len(blurred_rows):
-                    blurred = blur(images[blurred_rows], sigma=sigma, max_sigma=self.blur_sigma)
-                    images.index_copy_(0, blurred_rows, blurred)
-                if self.noise_std:
-                    self._add_noise(images, noise_std)
-                augmented[name] = images.clamp_(0, 255)
+        for name in CROPS:
+            # Planar on purpose: the three steps below are two to four times faster on it on a CPU.
+            images = cast("Tensor", augmented[name]).contiguous().float()
+            images = torch.baddbmm(offset, matrix, images.flatten(2)).view_as(images)
+            if len(blurred_rows):
+                blurred = blur(images[blurred_rows], sigma=sigma, max_sigma=self.blur_sigma)
+                images.index_copy_(0, blurred_rows, blurred)
+            if self.noise_std:
+                self._add_noise(images, noise_std)
+            augmented[name] = images.clamp_(0, 255)
         return cast("GazeBatch", augmented)
 
     def _draw_colour(self, num_samples: int) -> tuple[Tensor, Tensor]:

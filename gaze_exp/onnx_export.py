@@ -6,7 +6,6 @@ The inputs are named as the arguments of the model's `forward`, and take pixels 
 
 import contextlib
 import copy
-import inspect
 import io
 import json
 import logging
@@ -25,6 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from gaze_exp.atomic_write import atomic_write
+from gaze_exp.batch import model_inputs
 from gaze_exp.errors import ConfigError
 
 OPSET = 18
@@ -51,11 +51,6 @@ class GazeOnly(nn.Module):
         return self.model(**dict(zip(self.input_names, images, strict=True)))["gaze"]
 
 
-def input_names(model: nn.Module) -> list[str]:
-    """Names of the batch keys that a model reads: the arguments of its `forward`."""
-    return list(inspect.signature(model.forward).parameters)
-
-
 def export_onnx(
     model: nn.Module,
     example: Mapping[str, Tensor],
@@ -79,8 +74,9 @@ def export_onnx(
         ConfigError: the model's code ties the graph to one batch size.
     """
     path = Path(path)
-    names = input_names(model)
-    images = tuple(_as_input(example[name]) for name in names)
+    inputs = model_inputs(model, example)
+    names = list(inputs)
+    images = tuple(_as_input(image) for image in inputs.values())
     exportable = GazeOnly(copy.deepcopy(model).cpu().float().eval(), input_names=names)
     proto = _trace(exportable, images, names=names)
     entries = _describe(model, dict(zip(names, images, strict=True))) | dict(metadata or {})
@@ -183,11 +179,10 @@ def compare_onnx(path: str | Path, model: nn.Module, inputs_list: Iterable[Mappi
         Largest difference of an angle, radians; NaN where either side gives one.
     """
     session = open_session(path)
-    names = input_names(model)
     reference = copy.deepcopy(model).cpu().float().eval()
     differences = [0.0]
     for inputs in inputs_list:
-        images = {name: inputs[name].detach().cpu().float().contiguous() for name in names}
+        images = {name: x.detach().cpu().float().contiguous() for name, x in model_inputs(model, inputs).items()}
         with torch.inference_mode():
             expected = reference(**images)["gaze"].numpy()
         (gaze,) = session.run(["gaze"], {name: image.numpy() for name, image in images.items()})
