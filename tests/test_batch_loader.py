@@ -35,10 +35,10 @@ def seen(loader):
     return [batch["row"].tolist() for batch in loader]
 
 
-@pytest.mark.parametrize("num_workers", [0, 3])
-def test_batches_hold_the_files_pixels_and_labels(tmp_path, num_workers):
+@pytest.mark.parametrize(("num_workers", "layout"), [(0, "contiguous"), (3, "contiguous"), (3, "lzf and shuffle")])
+def test_batches_hold_the_files_pixels_and_labels(tmp_path, num_workers, layout):
     rows = sample_rows(11) | {"head": np.arange(22.0).reshape(11, 2)}
-    crops = CropDataset([write_plain(tmp_path / "participant_009" / "a.h5", rows)])
+    crops = CropDataset([write_plain(tmp_path / "participant_009" / "a.h5", rows, layout=layout)])
     batches = list(BatchLoader(crops, batch_size=4, num_workers=num_workers))
     assert [len(batch["row"]) for batch in batches] == [4, 4, 3]
     whole = {key: torch.cat([batch[key] for batch in batches]) for key in batches[0]}

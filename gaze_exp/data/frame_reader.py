@@ -155,13 +155,11 @@ def _runs(offsets: list[int], slots: np.ndarray, size: int) -> list[tuple[int, i
 
 def _fill(descriptor: int, view: memoryview, offset: int) -> bool:
     """Read until `view` is full; False at the end of the file."""
-    done = 0
-    while done < len(view):
-        got = os.preadv(descriptor, [view[done:]], offset + done)
-        if got == 0:
-            return False
-        done += got
-    return True
+    got = os.preadv(descriptor, [view], offset)
+    while got and got < len(view):  # a signal, or a read over 2 GB
+        view, offset = view[got:], offset + got
+        got = os.preadv(descriptor, [view], offset)
+    return got > 0
 
 
 def _reserve_descriptors(num_files: int) -> int:
