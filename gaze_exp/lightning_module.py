@@ -77,6 +77,10 @@ class GazeModule(lightning.LightningModule):
     def configure_optimizers(self) -> Any:
         """Give the schedule the true number of steps."""
         total_steps = int(self.trainer.estimated_stepping_batches)
+        # That made the training loader before a checkpoint's loops are restored, and a loader that is already
+        # there is never told where it stood: https://github.com/Lightning-AI/pytorch-lightning/issues/20550.
+        # Without it, Lightning makes the loader anew when its time has come.
+        self.trainer.fit_loop._combined_loader = None
         epochs = max(1, self.trainer.max_epochs or 1)
         optimizer, schedule = self.optim(
             self.parameters(), total_steps=total_steps, steps_per_epoch=total_steps / epochs
