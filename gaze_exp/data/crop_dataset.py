@@ -158,12 +158,14 @@ class CropDataset:
             DataError: a file that ends early or changed meanwhile.
         """
         stored = {self._stored[key]: images for key, images in out.items()}
-        of_file = np.searchsorted(self._starts, rows, side="right") - 1
-        slots = np.argsort(of_file, kind="stable")
-        cuts = np.flatnonzero(np.diff(of_file[slots])) + 1
-        for places in np.split(slots, cuts):
-            file = int(of_file[places[0]])
-            self._reader.read(file, rows=rows[places] - self._starts[file], slots=places, out=stored)
+        files = np.searchsorted(self._starts, rows, side="right") - 1
+        self._reader.read(files, rows=rows - self._starts[files], out=stored)
+
+    def face(self, row: int) -> np.ndarray:
+        """(H, W, 3) uint8 RGB face of one row."""
+        image = np.empty((1, *self.image_shapes["face"]), np.uint8)
+        self.read(np.array([row]), {"face": image})
+        return image[0]
 
     def shuffle_labels(self, seed: int) -> None:
         """Give every usable row another one's label: what then still seems learned is not in the pictures."""

@@ -101,11 +101,9 @@ def _image(file: h5py.File, name: str) -> FrameArray:
 
 
 def _num_rows(file: h5py.File) -> int:
-    lengths = {
-        name: file[name].shape[0]
-        for name in (*IMAGES, "gaze", *OPTIONAL)
-        if isinstance(file.get(name), h5py.Dataset) and file[name].shape
-    }
+    there = set(file)
+    arrays = [name for name in (*IMAGES, "gaze", *OPTIONAL) if name in there]
+    lengths = {name: shape[0] for name in arrays if (shape := getattr(file[name], "shape", ()))}
     if len(set(lengths.values())) > 1:
         told = ", ".join(f"{name} {length}" for name, length in lengths.items())
         raise DataError(f"{file.filename}: lengths disagree: {told}; every array holds one row a frame")

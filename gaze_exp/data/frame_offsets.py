@@ -18,12 +18,8 @@ class FrameArray:
     """How many neighbouring frames HDF5 decodes together."""
     layout: str
     """For people: how the array is stored."""
-
-    @property
-    def num_bytes(self) -> int:
-        """Size of one frame."""
-        height, width, channels = self.shape
-        return height * width * channels
+    num_bytes: int
+    """Size of one frame."""
 
 
 def frame_array(dataset: h5py.Dataset) -> FrameArray:
@@ -41,6 +37,7 @@ def frame_array(dataset: h5py.Dataset) -> FrameArray:
         offsets=_offsets(dataset),
         block=chunks[0] if chunks else 1,
         layout=_layout(dataset),
+        num_bytes=int(np.prod(dataset.shape[1:])),
     )
 
 

@@ -39,6 +39,7 @@ class FrameReader:
 
     def _forget(self) -> None:
         self._lock = threading.Lock()
+        self._is_fast = [file.is_fast for file in self.files]
         self._budget = _reserve_descriptors(len(self.files))
         self._descriptors: dict[int, int] = {}
         self._handles: dict[int, h5py.File] = {}
@@ -51,40 +52,40 @@ class FrameReader:
         self.__dict__.update(state)
         self._forget()
 
-    def read(self, file: int, *, rows: np.ndarray, slots: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
-        """Read some frames of one file.
+    def read(self, files: np.ndarray, *, rows: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
+        """Read one batch.
 
         Args:
-            file: which file.
-            rows: (n,) rows of that file, any order.
-            slots: (n,) where in the output each goes.
+            files: (B,) the file of each frame.
+            rows: (B,) its row in that file.
             out: stored name -> (B, H, W, 3) uint8, contiguous.
 
         Raises:
-            DataError: the file ends too early or was changed since it was looked at.
+            DataError: a file ends too early or was changed since it was looked at.
         """
-        if self.files[file].is_fast:
-            self._read_fast(file, rows, slots, out)
-        else:
-            self._read_slow(file, rows, slots, out)
-        if self.reverse_channels[file]:
-            for images in out.values():
-                for slot in slots:
-                    cv2.cvtColor(images[slot], cv2.COLOR_BGR2RGB, dst=images[slot])
+        views = {name: images.data.cast("B") for name, images in out.items()}
+        slots = np.argsort(files, kind="stable")
+        for places in np.split(slots, np.flatnonzero(np.diff(files[slots])) + 1):
+            file = int(files[places[0]])
+            if self._is_fast[file]:
+                self._read_fast(file, rows[places], places, views)
+            else:
+                self._read_slow(file, rows[places], places, out)
+            if self.reverse_channels[file]:
+                _reverse_channels(places, out)
 
-    def _read_fast(self, file: int, rows: np.ndarray, slots: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
+    def _read_fast(self, file: int, rows: np.ndarray, slots: np.ndarray, views: Mapping[str, memoryview]) -> None:
         descriptor, is_kept = self._descriptor(file)
         try:
-            for name, images in out.items():
+            for name, view in views.items():
                 array = self.files[file].images[name]
                 assert array.offsets is not None
-                size, target = array.num_bytes, images.data.cast("B")
+                size = array.num_bytes
                 offsets = [array.offsets[row] for row in rows.tolist()]
                 # Neighbours on the disk that are neighbours in the batch come in one read.
                 for start, count in _runs(offsets, slots, size):
                     begin = int(slots[start]) * size
-                    view = target[begin : begin + count * size]
-                    if not _fill(descriptor, view, offsets[start]):
+                    if not _fill(descriptor, view[begin : begin + count * size], offsets[start]):
                         raise self._ends_early(file, name, int(rows[start]))
         finally:
             if not is_kept:
@@ -142,6 +143,12 @@ class FrameReader:
     def _ends_early(self, file: int, name: str, row: int) -> DataError:
         path: Path = self.files[file].path
         return DataError(f"{path}: {name} cannot be read at row {row}: the file is cut short or damaged; restore it")
+
+
+def _reverse_channels(slots: np.ndarray, out: Mapping[str, np.ndarray]) -> None:
+    for images in out.values():
+        for slot in slots:
+            cv2.cvtColor(images[slot], cv2.COLOR_BGR2RGB, dst=images[slot])
 
 
 def _runs(offsets: list[int], slots: np.ndarray, size: int) -> list[tuple[int, int]]:
