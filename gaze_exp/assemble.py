@@ -38,6 +38,7 @@ def machine_of(cfg: DictConfig) -> Hardware:
         logging.getLogger(name).setLevel(logging.WARNING)
     warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
+    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # resumed
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step.*")
     if machine.tf32:
@@ -128,6 +129,8 @@ def module_of(cfg: DictConfig, machine: Hardware, data: Any) -> "GazeModule":
 
 def trainer_of(cfg: DictConfig, machine: Hardware, batches: BatchSplit) -> "Trainer":
     """The Trainer with its loggers and callbacks."""
+    from gaze_exp.checkpoint_writer import CheckpointWriter
+
     loggers = [build(node, key=f"logger.{name}") for name, node in (cfg.logger or {}).items()]
     return build(
         cfg.trainer,
@@ -140,6 +143,7 @@ def trainer_of(cfg: DictConfig, machine: Hardware, batches: BatchSplit) -> "Trai
         accumulate_grad_batches=batches.accumulate,
         logger=loggers,
         callbacks=_callbacks(cfg),
+        plugins=[CheckpointWriter()],
         default_root_dir=cfg.run_dir,
         enable_progress_bar=sys.stdout.isatty(),
         enable_model_summary=False,
