@@ -49,6 +49,13 @@ class GazeModule(lightning.LightningModule):
         """Run the model on the keys it names."""
         return cast("GazeOutput", self.model(**model_inputs(self.model, batch)))
 
+    def on_train_start(self) -> None:
+        """Validate between optimiser steps: a checkpoint holds no gradient that is half summed up."""
+        every = self.trainer.accumulate_grad_batches
+        interval = self.trainer.val_check_batch
+        if interval is not None and interval < self.trainer.num_training_batches:
+            self.trainer.val_check_batch = max(every, int(interval) // every * every)
+
     def on_train_batch_start(self, batch: Any, batch_idx: int) -> None:
         """Tie all random draws of a step to its place in the run, so that a resumed run repeats them."""
         del batch
