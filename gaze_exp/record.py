@@ -33,8 +33,12 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
 
 
 def command_line() -> str:
-    """The command that repeats this run, as a person would type it."""
-    return shlex.join(["python", "-m", "gaze_exp", *sys.argv[1:]])
+    """The command that repeats this run from its start, as a person would type it."""
+    arguments = sys.argv[1:]
+    # `command_line.rewrite` has put the run's own overrides there; the folder they came from is this run's.
+    if any(a.startswith("resume=") and not a.endswith(".ckpt") for a in arguments):
+        arguments = [a for a in arguments if not a.startswith(("resume=", "hydra.run.dir="))]
+    return shlex.join(["python", "-m", "gaze_exp", *arguments])
 
 
 def describe(overrides: list[str]) -> dict[str, Any]:
