@@ -265,3 +265,10 @@ def test_batches_reach_the_gpu_unharmed_while_buffers_are_recycled(tmp_path):
             del batch
             torch.testing.assert_close(moved["face"].cpu(), kept, rtol=0, atol=0)
             assert moved["face"].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_a_stride_thins_each_training_file_and_nothing_else(tmp_path):
+    data = CropDataModule(write_root(tmp_path, train=2, val=1), batch_size=1, frame_stride=4)
+    data.setup("fit")
+    assert sorted(int(batch["row"]) for batch in data.train_dataloader()) == [0, 4, 8, 10, 14, 18]
+    assert sum(len(batch["row"]) for batch in data.val_dataloader()) == 10

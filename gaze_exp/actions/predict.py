@@ -52,12 +52,15 @@ def _source(path: Path, cfg: DictConfig, *, needs: set[str], sizes: tuple[int, i
         return images.batches(), ["-"], images.face
     if not path.is_file():
         raise DataError(f"{path}: there is no such file or folder; a crop file (.h5) or a folder of pictures is right")
+    import numpy as np
+
     from gaze_exp.data.batch_loader import BatchLoader
     from gaze_exp.data.crop_dataset import CropDataset
 
     swapped, colours = cfg.data.get("swap_eyes", False), cfg.data.get("colour_order", "auto")
     rows = CropDataset([path], need_gaze=False, swap_eyes=swapped, colour_order=colours)
-    return BatchLoader(rows, batch_size=64, num_workers=1), rows.subjects, rows.face
+    everything = np.arange(len(rows))  # rows without a label too
+    return BatchLoader(rows, batch_size=64, num_workers=1, rows=everything), rows.subjects, rows.face
 
 
 def _draw(predictions: "Predictions", face_of: Any, *, number: int, path: Path) -> None:

@@ -127,6 +127,12 @@ class CropDataset:
         """(K,) int64 rows that carry a label."""
         return np.flatnonzero(self.valid)
 
+    def every(self, stride: int) -> np.ndarray:
+        """(K,) int64 rows that carry a label, every `stride`-th of each file."""
+        row_in_file = np.arange(len(self)) - np.repeat(self._starts[:-1], np.diff(self._starts))
+        rows = self.usable
+        return rows[row_in_file[rows] % stride == 0]
+
     @property
     def image_shapes(self) -> dict[str, tuple[int, int, int]]:
         """Batch key -> height, width in px, channels."""

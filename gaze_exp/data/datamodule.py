@@ -34,6 +34,7 @@ class CropDataModule(lightning.LightningDataModule):
         eval_batch_size: the same for validation and test.
         num_workers: threads that read ahead.
         seed: of the training order.
+        frame_stride: train on every so many-th row of each file; neighbours at 60 Hz hardly differ.
         shuffle_labels: train on labels of other rows, to check that this learns nothing.
     """
 
@@ -51,6 +52,7 @@ class CropDataModule(lightning.LightningDataModule):
         eval_batch_size: int = 256,
         num_workers: int = 2,
         seed: int = 0,
+        frame_stride: int = 1,
         shuffle_labels: bool = False,
     ) -> None:
         super().__init__()
@@ -58,6 +60,7 @@ class CropDataModule(lightning.LightningDataModule):
             ("batch_size", batch_size, 1),
             ("eval_batch_size", eval_batch_size, 1),
             ("num_workers", num_workers, 0),
+            ("frame_stride", frame_stride, 1),
         ):
             if value < least:
                 raise ConfigError(f"data.{name}: {value} is too small; {least} or more")
@@ -69,6 +72,7 @@ class CropDataModule(lightning.LightningDataModule):
         self.eval_batch_size = eval_batch_size
         self.num_workers = num_workers
         self.seed = seed
+        self.frame_stride = frame_stride
         self.shuffle_labels = shuffle_labels
         self._reading: dict[str, Any] = {
             "swap_eyes": swap_eyes,
@@ -149,11 +153,12 @@ class CropDataModule(lightning.LightningDataModule):
         """Full batches in a new order each epoch."""
         # With `overfit_batches` the same few batches are wanted again and again.
         repeat = getattr(self.trainer, "overfit_batches", 0) > 0
-        loader = self._loader(self.train, batch_size=self.batch_size, shuffle=not repeat)
+        rows = self.train.every(self.frame_stride)
+        loader = self._loader(self.train, batch_size=self.batch_size, shuffle=not repeat, rows=rows)
         if len(loader) == 0:
             raise ConfigError(
-                f"data.batch_size: {self.batch_size} on each device is more than there are training rows "
-                f"({len(self.train.usable)}); make it smaller"
+                f"global_batch: {self.batch_size} rows on each device are more than there are to train on ({len(rows)}); "
+                "make it smaller"
             )
         return loader
 
@@ -165,7 +170,9 @@ class CropDataModule(lightning.LightningDataModule):
         """Every row of `test_split` once, in the order of the files."""
         return self._loader(self.test, batch_size=self.eval_batch_size)
 
-    def _loader(self, crops: CropDataset, *, batch_size: int, shuffle: bool = False) -> BatchLoader:
+    def _loader(
+        self, crops: CropDataset, *, batch_size: int, shuffle: bool = False, rows: np.ndarray | None = None
+    ) -> BatchLoader:
         on_gpu = self.trainer is not None and self.trainer.strategy.root_device.type == "cuda"
         return BatchLoader(
             crops,
@@ -174,6 +181,7 @@ class CropDataModule(lightning.LightningDataModule):
             num_workers=self.num_workers,
             seed=self.seed,
             pin_memory=on_gpu,
+            rows=rows,
         )
 
     def transfer_batch_to_device(self, batch: Any, device: torch.device, dataloader_idx: int) -> Any:
