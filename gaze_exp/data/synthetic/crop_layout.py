@@ -10,14 +10,12 @@ from torch import Tensor
 
 from gaze_exp.data.crops import CropWriter
 from gaze_exp.data.synthetic.person import draw_person, random_stream
-from gaze_exp.data.synthetic.renderer import render
+from gaze_exp.data.synthetic.renderer import frames_at_once, render
 from gaze_exp.data.synthetic.scene import FRAMES_PER_STEP, Rig, Scene, draw_scene
 from gaze_exp.data.synthetic.views import View, eye_views, face_view
 
 SOURCE_FPS = 60
 SAMPLE_HZ = 1
-_CHUNK_PIXELS = 32 * 1024
-"""Pixels rendered at once: what fits into a processor's cache. Part of what makes pixels repeatable."""
 
 _OPTIONAL = {
     "validity": ((), "bool"),
@@ -126,7 +124,7 @@ def write_recording(
     labels = _labels(scene, views)
     noise = {name: random_stream(scene_seed, recording.number, "noise", name) for name in views}
     sizes = {"face": face_size, "leye": eye_size, "reye": eye_size}
-    chunk = max(1, _CHUNK_PIXELS // min(face_size, eye_size) ** 2)
+    chunk = frames_at_once(min(face_size, eye_size))
     attrs = {**_attributes(scene), "camera": camera, "participant": recording.participant, "scene_seed": scene_seed}
     with CropWriter(
         path, num_rows=num_frames, face_size=face_size, eye_size=eye_size, optional=_OPTIONAL, attrs=attrs
@@ -142,8 +140,8 @@ def write_recording(
 
 
 def _render_frames(scene: Scene, view: View, size_px: int, noise: torch.Generator) -> np.ndarray:
-    """(F, size, size, 3) uint8, a cacheful of frames at a time."""
-    chunk = max(1, _CHUNK_PIXELS // size_px**2)
+    """(F, size, size, 3) uint8, a few frames at a time."""
+    chunk = frames_at_once(size_px)
     starts = range(0, scene.num_frames, chunk)
     parts = [
         render(scene.frames(i, i + chunk), view.frames(i, i + chunk), size_px=size_px, noise=noise) for i in starts

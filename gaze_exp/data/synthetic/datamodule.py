@@ -8,7 +8,7 @@ from typing import Any
 
 from gaze_exp.data.datamodule import CropDataModule
 from gaze_exp.data.synthetic.rendering import RenderPlan, is_complete, render_crops
-from gaze_exp.data.synthetic.scene import Rig
+from gaze_exp.data.synthetic.scene import ABOVE, BELOW
 from gaze_exp.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class SyntheticDataModule(CropDataModule):
             eye_size=eye_size,
             scene_seed=scene_seed,
             camera=camera,
-            rig=Rig(camera_below=camera_below),
+            rig=BELOW if camera_below else ABOVE,
         )
         _check(self.plan)
         super().__init__(Path(root).expanduser() / _folder_name(self.plan), camera=camera, **reading)

@@ -11,6 +11,8 @@ from gaze_exp.data.synthetic.views import View
 
 _LASH_RGB = torch.tensor([0.012, 0.009, 0.008])
 _TURN = 6.2832
+_BAND_RAYS = 32 * 1024
+"""Rays traced together: what fits into a processor's cache, and a part of the head only."""
 
 
 def render(scene: Scene, view: View, *, size_px: int, noise: torch.Generator | None = None) -> Tensor:
@@ -26,11 +28,30 @@ def render(scene: Scene, view: View, *, size_px: int, noise: torch.Generator | N
         (F, size_px, size_px, 3) uint8 RGB.
     """
     rays = cast_rays(scene, view, size_px=size_px)
+    band = size_px * max(1, _BAND_RAYS // (size_px * scene.num_frames))
+    starts = range(0, size_px**2, band)
+    light = torch.cat([_trace(scene, rays.band(start, start + band)) for start in starts], dim=-1)
+    return _expose(light, scene.noise.float(), noise).unflatten(1, (size_px, size_px))
+
+
+def frames_at_once(size_px: int) -> int:
+    """How many frames to render in one call: four bands of rays, which is fastest.
+
+    Args:
+        size_px: side of the picture.
+
+    Returns:
+        Number of frames, at least 1.
+    """
+    return max(1, 4 * _BAND_RAYS // size_px**2)
+
+
+def _trace(scene: Scene, rays: Rays) -> Tensor:
+    """(F, 3, N) linear light along rays."""
     surface = first_surface(scene.person, rays)
     light = _light_on(scene, surface)
-    colour = _background(scene, rays)
-    colour = colour + surface.coverage[:, None] * (light - colour)
-    return _expose(colour, scene.noise.float(), noise).unflatten(1, (size_px, size_px))
+    behind = _background(scene, rays)
+    return behind + surface.coverage[:, None] * (light - behind)
 
 
 def _light_on(scene: Scene, surface: Surface) -> Tensor:
@@ -64,7 +85,7 @@ def _background(scene: Scene, rays: Rays) -> Tensor:
 
 def _expose(light: Tensor, sigma: Tensor, noise: torch.Generator | None) -> Tensor:
     """(F, N, 3) uint8 from (F, 3, N) linear light: the square root is the camera's curve."""
-    picture = light.clamp_(0.0, 1.0).sqrt_().transpose(1, 2).contiguous()
+    picture = light.clamp_(1e-6, 1.0).sqrt_().transpose(1, 2).contiguous()
     if noise is not None:
         picture += sigma[:, None, None] * torch.randn(picture.shape, generator=noise)
     return picture.mul_(255.0).add_(0.5).clamp_(0.0, 255.0).to(torch.uint8)

@@ -67,10 +67,7 @@ def is_complete(folder: Path, plan: RenderPlan) -> bool:
     Returns:
         True when the manifest is there and every file has the size that it says.
     """
-    try:
-        sizes = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["bytes"]
-    except (OSError, ValueError, KeyError):
-        return False
+    sizes = _sizes(folder)
     paths = [recording.path(folder, camera=plan.camera) for recording in plan.recordings]
     return all(path.is_file() and path.stat().st_size == sizes.get(_name(path, folder)) for path in paths)
 
@@ -90,9 +87,14 @@ def render_crops(folder: Path, plan: RenderPlan) -> None:
         with _alone_in(folder):
             if is_complete(folder, plan):  # another process was faster
                 return
-            (folder / MANIFEST).unlink(missing_ok=True)
             paths = {recording: recording.path(folder, camera=plan.camera) for recording in plan.recordings}
-            missing = {recording: path for recording, path in paths.items() if not path.exists()}
+            expected = _sizes(folder)
+            missing = {
+                recording: path
+                for recording, path in paths.items()
+                if not path.is_file() or path.stat().st_size != expected.get(_name(path, folder), path.stat().st_size)
+            }
+            (folder / MANIFEST).unlink(missing_ok=True)
             _require_space(folder, plan, num_files=len(missing))
             _render(missing, plan, folder)
             _write_manifest(folder, plan, list(paths.values()))
@@ -205,6 +207,14 @@ def _write_manifest(folder: Path, plan: RenderPlan, paths: list[Path]) -> None:
     sizes = {_name(path, folder): path.stat().st_size for path in paths}
     with atomic_write(folder / MANIFEST) as temporary:
         temporary.write_text(json.dumps({"plan": asdict(plan), "bytes": sizes}, indent=1), encoding="utf-8")
+
+
+def _sizes(folder: Path) -> dict[str, int]:
+    """Size of each file as the manifest says it; nothing where there is no manifest."""
+    try:
+        return json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["bytes"]
+    except (OSError, ValueError, KeyError):
+        return {}
 
 
 def _name(path: Path, folder: Path) -> str:

@@ -31,7 +31,9 @@ class Rig:
     camera_gap_mm: float = 10.0
     """From the edge of the picture to the camera, at the middle of that edge."""
     camera_below: bool = False
-    """Below the screen the camera looks up by 18 degrees, above it straight ahead."""
+    """Below the screen instead of above it."""
+    tilt_deg: float = -12.0
+    """How far the camera looks up."""
 
     @property
     def camera_matrix(self) -> Tensor:
@@ -50,11 +52,15 @@ class Rig:
         top_mm = -height_mm - self.camera_gap_mm if self.camera_below else self.camera_gap_mm
         transform = torch.diag(torch.tensor([-1.0, 1.0, -1.0, 1.0], dtype=torch.float64))
         transform[:3, 3] = torch.tensor([width_mm / 2, top_mm, 0.0], dtype=torch.float64)
-        tilt = torch.tensor(-18.0 if self.camera_below else 0.0, dtype=torch.float64).deg2rad()
+        tilt = torch.tensor(self.tilt_deg, dtype=torch.float64).deg2rad()
         turn = torch.eye(4, dtype=torch.float64)
         turn[1, 1] = turn[2, 2] = tilt.cos()
         turn[1, 2], turn[2, 1] = tilt.sin(), -tilt.sin()
         return turn @ transform
+
+
+ABOVE = Rig()
+BELOW = Rig(camera_below=True, tilt_deg=18.0)
 
 
 @dataclass(frozen=True)

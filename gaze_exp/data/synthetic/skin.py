@@ -57,7 +57,7 @@ def paint_head(person: Person, surface: Surface) -> Tensor:
     # Brows and lips are painted straight through the head; only its front shows them.
     front = (z < 30.0).float()
     colour = _mix(colour, person.hair_rgb, 0.85 * front * _brows(person, aside, y, pixel_mm))
-    strands = 1.0 + 0.25 * torch.sin(1.3 * x + 0.2 * y) * torch.sin(0.9 * z - 0.3 * x)
+    strands = 1.0 + 0.2 * torch.sin(1.3 * x + 0.2 * y + 0.9 * z)
     colour = colour + hair[:, None] * (_rgb(person.hair_rgb) * strands[:, None] - colour)
     return _mix(colour, person.clothes_rgb, surface.clothes)
 
@@ -109,7 +109,7 @@ def _lips(person: Person, aside: Tensor, y: Tensor, pixel_mm: float) -> Tensor:
     full = (1.0 - (aside / half).square()).clamp(min=0.0)
     line = line_y - 0.0020 * aside * aside
     # The dip in the middle of the upper lip.
-    bow = 1.0 - 0.25 * torch.exp(-(aside / 4.0).square())
+    bow = 1.0 - 0.25 * (1.0 - (aside / 8.0).square()).clamp(min=0.0).square()
     upper = inside(y - line + lip * full * bow, 1.5 + pixel_mm)
     lower = inside(line + 1.25 * lip * full.sqrt() - y, 1.5 + pixel_mm)
     return upper * lower * inside(half - aside, 1.5 + pixel_mm)

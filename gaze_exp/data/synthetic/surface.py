@@ -37,6 +37,18 @@ class Rays:
     pixel_mm: float
     """Width of a pixel at the point the view looks at."""
 
+    def band(self, start: int, stop: int) -> "Rays":
+        """Some of the rays.
+
+        Args:
+            start: first ray.
+            stop: one past the last.
+
+        Returns:
+            Rays that share this one's memory.
+        """
+        return Rays(self.origin_mm, self.basis, self.grid[:, start:stop], self.pixel_mm)
+
     @cached_property
     def direction(self) -> Tensor:
         """(F, 3, N) with depth 1 a unit along the normalised camera's axis."""
@@ -112,7 +124,9 @@ def first_surface(person: Person, rays: Rays) -> Surface:
     outside_px = edge_px.sub_(_SOFT_PX).clamp_(max=0.0)
     depth_mm.addcmul_(outside_px, outside_px, value=_SINK_MM)
     nearest_mm = depth_mm.amin(1)
-    weight = (1.0 + (nearest_mm[:, None] - depth_mm) / _MELT_MM).clamp_(min=0.0).square_()
+    lid_depth_mm = depth_mm[:, :2].clone()
+    weight = depth_mm.sub_(nearest_mm[:, None]).mul_(-1.0 / _MELT_MM).add_(1.0).clamp_(min=0.0)
+    weight.mul_(weight)
     blend = head.blend[:, near] @ weight
     # Rays that miss everything still need a finite point.
     nearest_mm = torch.where(coverage > 0, nearest_mm, rays.origin_mm.float().norm(dim=-1, keepdim=True))
@@ -126,17 +140,20 @@ def first_surface(person: Person, rays: Rays) -> Surface:
         normal=_normal(blend, point_mm, rays.direction),
         hair=blend[:, 9] * share,
         clothes=blend[:, 10] * share,
-        lid_depth_mm=depth_mm[:, :2],
+        lid_depth_mm=lid_depth_mm,
     )
 
 
 def _near_view(head: HeadMatrices, rays: Rays) -> Tensor:
     """(P,) bool: ellipsoids that can show in some frame; lids and hair always stay, for they have a place."""
-    in_view = torch.linalg.solve(rays.basis[:, None], (head.centre_mm - rays.origin_mm[:, None])[..., None])[..., 0]
+    offset_mm = (head.centre_mm - rays.origin_mm[:, None])[..., None]
+    in_view = torch.linalg.solve(rays.basis[:, None], offset_mm)[..., 0]
+    depth_mm = in_view[..., 2:]
     # A millimetre in units of the grid; a fifth more because near things look larger.
     reach = 1.2 * head.reach_mm / torch.linalg.vector_norm(rays.basis[:, :, 0], dim=-1, keepdim=True)
-    place = in_view[..., :2].abs().amax(-1)
-    near = (place < float(rays.grid.max(1).values[0]) * in_view[..., 2] + reach).any(0)
+    low, high = rays.grid[:2].double().aminmax(dim=1)
+    beside = torch.maximum(in_view[..., :2] - high * depth_mm, low * depth_mm - in_view[..., :2]).amax(-1)
+    near = (beside < reach).any(0)
     near[:2] = near[-2:] = True
     return near
 
@@ -163,8 +180,9 @@ def _intersect(rays: Rays, shape: Tensor, centre_mm: Tensor, *, outline_mm: Tens
     rows, columns = [0, 1, 2, 0, 0, 1], [0, 1, 2, 1, 2, 2]
     a, b, d = (forms[..., rows, columns].float() @ monomials).chunk(3, dim=1)
     inverse = a.reciprocal_()
-    edge_px = d * inverse * (outline_mm / (2 * rays.pixel_mm))[:, None]
-    root = d.clamp_(min=0.0).sqrt_()
+    edge_px = (d * inverse).mul_((outline_mm / (2 * rays.pixel_mm))[:, None])
+    # The square root of exactly zero takes twenty times as long.
+    root = d.clamp_(min=1e-12).sqrt_()
     thickness_mm = 2.0 * root[:, -1] * inverse[:, -1]
     return edge_px, root.add_(b).neg_().mul_(inverse), thickness_mm
 
