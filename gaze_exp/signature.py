@@ -141,8 +141,8 @@ def _from_source(module: str, name: str) -> Signature | None:
             return _of_function(statement, is_method=False)
         if isinstance(statement, ast.ClassDef) and statement.name == name:
             return _of_class(statement, module)
-    origin = _imported_from(name, module, path, tree)
-    return _from_source(*origin) if origin else None
+    origins = [_imported_from(name, module, path, tree), *_starred(name, module, path, tree)]
+    return next((found for origin in origins if origin and (found := _from_source(*origin))), None)
 
 
 def _of_class(node: ast.ClassDef, module: str) -> Signature | None:
@@ -170,6 +170,10 @@ def _with_bases(own: Signature, node: ast.ClassDef, module: str) -> Signature:
 
 
 def _of_base(base: ast.expr, module: str) -> Signature | None:
+    if isinstance(base, ast.Attribute) and isinstance(base.value, ast.Name):  # nn.Module
+        path = _module_file(module)
+        origin = path and _imported_from(base.value.id, module, path, ast.parse(path.read_text(encoding="utf-8")))
+        return _from_source(".".join(origin), base.attr) if origin else None
     return _from_source(module, base.id) if isinstance(base, ast.Name) else None
 
 
@@ -184,15 +188,25 @@ def _of_function(node: ast.FunctionDef, *, is_method: bool) -> Signature:
 
 def _imported_from(name: str, module: str, path: Path, tree: ast.Module) -> tuple[str, str] | None:
     for statement in ast.walk(tree):
-        if not isinstance(statement, ast.ImportFrom):
-            continue
-        for alias in statement.names:
-            if (alias.asname or alias.name) == name:
-                package = module if path.name == "__init__.py" else module.rpartition(".")[0]
-                parents = package.split(".")[: len(package.split(".")) - max(statement.level - 1, 0)]
-                prefix = ".".join(parents) + "." if statement.level else ""
-                return (prefix + (statement.module or "")).rstrip("."), alias.name
+        if isinstance(statement, ast.ImportFrom):
+            for alias in statement.names:
+                if (alias.asname or alias.name) == name:
+                    return _source_of(statement, module, path), alias.name
     return None
+
+
+def _starred(name: str, module: str, path: Path, tree: ast.Module) -> list[tuple[str, str]]:
+    """Where a name may come from by `from ... import *`."""
+    starred = [s for s in tree.body if isinstance(s, ast.ImportFrom) and s.names[0].name == "*"]
+    return [(_source_of(statement, module, path), name) for statement in starred]
+
+
+def _source_of(statement: ast.ImportFrom, module: str, path: Path) -> str:
+    """Full name of the module that a statement in `module` imports from."""
+    package = module if path.name == "__init__.py" else module.rpartition(".")[0]
+    parents = package.split(".")[: len(package.split(".")) - max(statement.level - 1, 0)]
+    prefix = ".".join(parents) + "." if statement.level else ""
+    return (prefix + (statement.module or "")).rstrip(".")
 
 
 def _module_file(module: str) -> Path | None:
@@ -217,9 +231,12 @@ def _from_import(module: str, name: str) -> Signature | None:
         made = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError):
         return None
-    empty, keywords = inspect.Parameter.empty, inspect.Parameter.VAR_KEYWORD
     parameters = inspect.signature(made).parameters
     return Signature(
-        {n: (None, p.default is empty) for n, p in parameters.items() if p.kind is not keywords},
-        takes_anything=any(p.kind is keywords for p in parameters.values()),
+        {
+            n: (None, p.default is p.empty)
+            for n, p in parameters.items()
+            if p.kind not in {p.VAR_POSITIONAL, p.VAR_KEYWORD}
+        },
+        takes_anything=any(p.kind is p.VAR_KEYWORD for p in parameters.values()),
     )
