@@ -1,6 +1,7 @@
 """From a config to the objects of a run: data, module, trainer."""
 
 import logging
+import os
 import sys
 import warnings
 from pathlib import Path
@@ -41,6 +42,8 @@ def machine_of(cfg: DictConfig) -> Hardware:
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # resumed
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step.*")
+    if any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK")):
+        logging.getLogger().setLevel(logging.WARNING)  # one process speaks for all
     if machine.tf32:
         torch.set_float32_matmul_precision("high")
     return machine

@@ -50,7 +50,19 @@ def run(cfg: DictConfig) -> float:
     except SystemExit:  # Lightning's answer to Ctrl-C, after an orderly end
         _say_how_to_go_on(Path(cfg.run_dir))
         sys.exit(130)
+    _leave_other_ranks(trainer)
     return _finish(trainer, seconds=time.monotonic() - started)
+
+
+def _leave_other_ranks(trainer: Any) -> None:
+    """End the group and every process but the first: what follows training is done once, on all rows."""
+    from torch import distributed
+
+    if distributed.is_available() and distributed.is_initialized():
+        distributed.barrier()
+        distributed.destroy_process_group()
+    if not trainer.is_global_zero:
+        sys.exit(0)
 
 
 def _say_how_to_go_on(folder: Path) -> None:
