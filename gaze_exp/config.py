@@ -159,9 +159,11 @@ def rebuild(saved: dict[str, Any], group: str, **kwargs: Any) -> Any:
     Pretrained weights are never loaded again: the checkpoint's replace them.
     """
     node = dict(saved[group])
-    for name, value in (("pretrained", False), ("weights_file", None)):
-        if name in node:
-            node[name] = value
+    for name in node:
+        if name == "pretrained":
+            node[name] = False
+        elif name.endswith("weights_file"):
+            node[name] = None
     return build(OmegaConf.create(node), key=group, **kwargs)
 
 
