@@ -44,7 +44,7 @@ class History(Callback):
             ("val/loss", "val/loss"),
             ("val/angular_error",) * 2,
         ):
-            if key in measured:
+            if key in measured and torch.isfinite(measured[key]):  # JSON has no word for what is not a number
                 row[name] = float(measured[key])
         row["lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         self.rows.append(row)

@@ -1,6 +1,7 @@
 """Read a checkpoint of ours: weights and what made them, as plain data, without running anything."""
 
 import hashlib
+import math
 import pickle
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,5 +97,5 @@ def best_in(folder: Path) -> Path:
 
 def _error_in_name(path: Path) -> tuple[float, float]:
     # `-v1` marks a later file of the same name; of equals the newest counts.
-    error = path.stem.partition("val_angular_error")[2].partition("-")[0]
-    return float(error), -path.stat().st_mtime
+    error = float(path.stem.partition("val_angular_error")[2].partition("-")[0])
+    return error if math.isfinite(error) else math.inf, -path.stat().st_mtime

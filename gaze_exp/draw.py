@@ -49,8 +49,10 @@ def gaze_arrow(image: Image, gaze: Gaze, *, colour: Colour, thickness: float = 1
         thickness: times the usual width.
 
     Returns:
-        A copy with the arrow; a gaze straight into the camera is a dot.
+        A copy with the arrow; a gaze straight into the camera is a dot, one that is not a number nothing.
     """
+    if not bool(torch.isfinite(torch.as_tensor(gaze)).all()):
+        return image.copy()
     height, width = image.shape[:2]
     x, y, _ = pitch_yaw_to_vector(torch.as_tensor(gaze, dtype=torch.float64)).tolist()
     start = (width / 2, height / 2)

@@ -42,7 +42,7 @@ def uninterrupted(crops, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def killed_twice(crops, tmp_path_factory):
-    """Killed within step 11 (the last checkpoint is of step 9, mid-epoch), then within step 13 (of 12, an epoch's end)."""
+    """Killed within step 11 (its last checkpoint is of step 9, mid-epoch), then in step 13 (of 12, an epoch's end)."""
     cwd = tmp_path_factory.mktemp("killed")
     first = interrupted(*settings(crops), cwd=cwd, at="9@22")
     assert first.code == -signal.SIGKILL, first.err

@@ -1,6 +1,7 @@
 """Train a model on a data set; leave checkpoints, curves and pictures in the run folder."""
 
 import logging
+import math
 import sys
 import time
 from pathlib import Path
@@ -76,6 +77,14 @@ def _finish(trainer: Any, *, seconds: float) -> float:
     best = trainer.checkpoint_callback
     if best.best_model_score is None:
         raise DataError("train: no validation error was measured; validate at least once (trainer.limit_val_batches)")
+    if not math.isfinite(best.best_model_score):
+        raise ConfigError(
+            "optim.lr: training diverged, no validation gave a number; a smaller one, "
+            "or trainer.gradient_clip_val=1.0, would be right"
+        )
+    if trainer.early_stopping_callback.stopping_reason_message:
+        why = trainer.early_stopping_callback.stopping_reason_message.partition(" Signaling")[0]
+        log.info("train: stopped before trainer.max_epochs=%d: %s", trainer.max_epochs, why)
     log.info(
         "train: best val angular error %.2f deg after %d steps in %.1f min -> %s",
         best.best_model_score, trainer.global_step, seconds / 60, best.best_model_path,
