@@ -16,10 +16,10 @@ FLAGS_WITH_VALUE = {
 
 
 def rewrite(arguments: list[str]) -> list[str]:
-    """Make `+task=X`, flags after overrides and `resume=FOLDER` acceptable to Hydra.
+    """Make `+task=X`, `logger=null`, flags after overrides and `resume=FOLDER` acceptable to Hydra.
 
-    Hydra takes either `task=X` or `+task=X` for a given defaults list, never both, and argparse stops at an
-    override before a flag.
+    Hydra takes either `task=X` or `+task=X` for a given defaults list, never both; it knows `~logger` alone for no
+    choice of a group; and argparse stops at an override before a flag.
 
     Args:
         arguments: as typed, without the program's name.
@@ -39,8 +39,16 @@ def rewrite(arguments: list[str]) -> list[str]:
         elif argument.startswith("-"):
             flags.append(argument)
         else:
-            overrides.append(re.sub(r"^\+{1,2}(task=)", r"\1", argument))
+            without_plus = re.sub(r"^\+{1,2}(task=)", r"\1", argument)
+            overrides.append(re.sub(rf"^({_groups()})=null$", r"~\1", without_plus))
     return flags + _resumed(overrides)
+
+
+def _groups() -> str:
+    """The groups as alternatives of a pattern."""
+    from gaze_exp.config import conf_dir
+
+    return "|".join(folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir())
 
 
 def _resumed(overrides: list[str]) -> list[str]:

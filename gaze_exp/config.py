@@ -112,6 +112,10 @@ def check(cfg: DictConfig) -> None:
         if action not in ACTIONS:
             near = difflib.get_close_matches(action, ACTIONS, n=1) or [", ".join(ACTIONS)]
             raise ConfigError(f"actions: {action!r} is no action; {near[0]} is")
+    for group in ("model", "data", "loss", "optim", "augment"):
+        if cfg[group] is None:
+            choices = sorted(f"{group}={path.stem}" for path in Path(conf_dir(), group).glob("*.yaml"))
+            raise ConfigError(f"{group}: nothing is chosen; {' or '.join(choices)} would be right")
     if cfg.global_batch < 1:
         raise ConfigError(f"global_batch: {cfg.global_batch} is no number of samples; 1 or more is")
     _check_components(plain(cfg), key="")
@@ -182,11 +186,18 @@ def plain_keys(cfg: DictConfig) -> set[str]:
 
 
 def remove_if_empty(run_dir: Path) -> None:
-    """Remove the folder of a run that ended before it made anything but its own config and log."""
+    """Remove the folder of a run that ended before it made anything but its own config and log.
+
+    So are the folders above it, up to the current one, that it leaves empty.
+    """
+    import contextlib
     import shutil
 
     made = {path.name for path in run_dir.iterdir()} if run_dir.is_dir() else {"?"}
     if made <= {".hydra", "gaze_exp.log"} and (run_dir / ".hydra").is_dir():
         shutil.rmtree(run_dir)
-        if not any(run_dir.parent.iterdir()):
-            run_dir.parent.rmdir()
+        with contextlib.suppress(OSError):  # not empty
+            for folder in run_dir.parents:
+                if Path.cwd() not in folder.parents:
+                    break
+                folder.rmdir()

@@ -118,6 +118,12 @@ def test_a_task_is_the_same_with_and_without_plus(task):
     assert rewrite([f"+task={task}", "-m"]) == rewrite(["-m", f"task={task}"])
 
 
+def test_a_group_can_be_switched_off_where_a_run_can_go_without():
+    assert compose(["task=eve_baseline", "logger=null"]).logger is None
+    with pytest.raises(ConfigError, match="augment: nothing is chosen; augment=none or augment=photometric"):
+        check(compose(["task=eve_baseline", "run_dir=here", "augment=null"]))
+
+
 def test_several_loggers_can_be_chosen_at_once():
     assert set(compose(["logger=[csv,tensorboard,wandb]"]).logger) == {"csv", "tensorboard", "wandb"}
 
