@@ -81,7 +81,8 @@ def explain(error: Exception, overrides: list[str]) -> str:
     Returns:
         `<what is wrong>; did you mean ...?`
     """
-    text = str(error).strip()
+    cause = error.__cause__  # where Hydra says which override, and OmegaConf what is wrong with it
+    text = str(cause if "full_key" in str(cause) else error).strip()
     first = _shortened(text)
     typed = [re.split(r"[=]", o.lstrip("+~"), maxsplit=1) for o in overrides if not o.startswith("-")]
     known_keys, choices = _known()
