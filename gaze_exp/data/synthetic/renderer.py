@@ -11,8 +11,8 @@ from gaze_exp.data.synthetic.views import View
 
 _LASH_RGB = torch.tensor([0.012, 0.009, 0.008])
 _TURN = 6.2832
-_BAND_RAYS = 32 * 1024
-"""Rays traced together: what fits into a processor's cache, and a part of the head only."""
+_BAND_RAYS = 64 * 1024
+"""Rays traced together: few enough for a processor's cache, many enough that threads do not wait for Python."""
 
 
 def render(scene: Scene, view: View, *, size_px: int, noise: torch.Generator | None = None) -> Tensor:

@@ -53,10 +53,14 @@ def paint_head(person: Person, surface: Surface) -> Tensor:
     aside = x.abs()
     hair = surface.hair
     colour = _skin(person, aside, y)
-    colour = _mix(colour, person.lip_rgb, 0.85 * _lips(person, aside, y, pixel_mm))
-    # Brows and lips are painted straight through the head; only its front shows them.
-    front = (z < 30.0).float()
-    colour = _mix(colour, person.hair_rgb, 0.85 * front * _brows(person, aside, y, pixel_mm))
+    # Most bands of a picture hold neither mouth nor brows.
+    highest, lowest = (float(end) for end in y.aminmax())
+    if lowest > mouth_height_mm(person) - 4.0 * person.lip_mm:
+        colour = _mix(colour, person.lip_rgb, 0.85 * _lips(person, aside, y, pixel_mm))
+    if highest < 10.0 - person.brow_height_mm:
+        # Painted straight through the head; only its front shows them.
+        front = (z < 30.0).float()
+        colour = _mix(colour, person.hair_rgb, 0.85 * front * _brows(person, aside, y, pixel_mm))
     strands = 1.0 + 0.2 * torch.sin(1.3 * x + 0.2 * y + 0.9 * z)
     colour = colour + hair[:, None] * (_rgb(person.hair_rgb) * strands[:, None] - colour)
     return _mix(colour, person.clothes_rgb, surface.clothes)
