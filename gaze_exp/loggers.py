@@ -36,7 +36,9 @@ def wandb_logger(
     if mode == "offline":
         folder = Path(save_dir, "wandb")
         log.info("W&B: no key, so this run is written offline; send it with: wandb sync %s/offline-run-*", folder)
-    return WandbLogger(project=project, name=name, save_dir=save_dir, offline=mode == "offline", log_model=False)
+    logger = WandbLogger(project=project, name=name, save_dir=save_dir, offline=mode == "offline", log_model=False)
+    logger._wandb_init.pop("anonymous", None)  # which W&B no longer knows, and warns of
+    return logger
 
 
 def _has_key() -> bool:
