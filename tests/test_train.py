@@ -1,7 +1,11 @@
 """What a training run does and leaves behind."""
 
 import csv
+import os
 import re
+import subprocess
+import sys
+from pathlib import Path
 
 import cv2
 import pytest
@@ -10,6 +14,8 @@ from conftest import TINY, program
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
 from gaze_exp.config import rebuild
+
+ROOT = Path(__file__).parents[1]
 
 ONE_EPOCH = (*TINY, "trainer.max_epochs=1", "actions=[train]")
 
@@ -173,3 +179,20 @@ def test_tensorboard_beside_csv_gets_the_curves_and_the_pictures(seed0):
 
 def test_without_a_logger_the_curves_are_still_kept(crops, tmp_path):
     assert len(rows_of(train(crops, "logger=null", cwd=tmp_path))) == 1
+
+
+@pytest.mark.slow
+def test_wandb_without_a_key_writes_offline_and_says_how_to_sync(crops, tmp_path):
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("WANDB")}
+    nobody = {"HOME": str(tmp_path / "home"), "WANDB_BASE_URL": "http://127.0.0.1:9", "PYTHONPATH": str(ROOT)}
+    done = subprocess.run(
+        [sys.executable, "-m", "gaze_exp", *ONE_EPOCH, f"data.root={crops}", "logger=wandb", "run_name=mine"],
+        cwd=tmp_path, env=environment | nobody, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    (folder,) = tmp_path.glob("outputs/*/*")
+    (offline,) = folder.glob("wandb/offline-run-*")
+    assert f"wandb sync {folder}/wandb/offline-run-*" in done.stdout
+    assert list(offline.glob("files/media/images/val/pictures*.png"))
+    assert not (tmp_path / "wandb").exists()
+    assert not done.stderr
