@@ -9,9 +9,10 @@ from typing import NoReturn
 
 from omegaconf import DictConfig
 
-from gaze_exp.command_line import explain, python_path_of_here, rewrite
+from gaze_exp.command_line import config_folders, explain, python_path_of_here, rewrite
 from gaze_exp.config import check, conf_dir, register_schema, remove_if_empty
 from gaze_exp.errors import ConfigError, DataError
+from gaze_exp.help import help_text
 
 log = logging.getLogger(__name__)
 
@@ -51,6 +52,9 @@ def _refuse(reason: str) -> NoReturn:
 
 def main() -> None:
     """Entry point of `python -m gaze_exp` and of the console script `gaze-exp`."""
+    if {"--help", "-h"} & set(sys.argv[1:]):
+        sys.stdout.write(help_text(config_folders(sys.argv[1:])) + "\n")
+        return
     import hydra
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException

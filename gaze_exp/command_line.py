@@ -76,7 +76,7 @@ def explain(error: Exception, overrides: list[str]) -> str:
 
     Args:
         error: what Hydra or OmegaConf raised.
-        overrides: the command line.
+        overrides: the command line, flags included.
 
     Returns:
         `<what is wrong>; did you mean ...?`
@@ -85,7 +85,7 @@ def explain(error: Exception, overrides: list[str]) -> str:
     text = str(cause if "full_key" in str(cause) else error).strip()
     first = _shortened(text)
     typed = [re.split(r"[=]", o.lstrip("+~"), maxsplit=1) for o in overrides if not o.startswith("-")]
-    known_keys, choices = _known()
+    known_keys, choices = _known(overrides)
     for key, *value in typed:
         if key in choices and value and value[0] and value[0] not in choices[key] and f"{key}/" in text:
             near = difflib.get_close_matches(value[0], choices[key], n=2)
@@ -116,14 +116,37 @@ def _nearest(key: str, known: Iterable[str]) -> str | None:
     return near[0] if near else None
 
 
-def _known() -> tuple[set[str], dict[str, list[str]]]:
-    """Dotted keys of the default config and the choices of each group."""
-    from gaze_exp.config import compose, conf_dir, plain_keys
+def config_folders(arguments: list[str]) -> list[Path]:
+    """The shipped config folder, then the one that `--config-dir` names."""
+    from gaze_exp.config import conf_dir
 
-    choices = {
-        folder.name: [p.stem for p in folder.glob("*.yaml")] for folder in Path(conf_dir()).iterdir() if folder.is_dir()
-    }
-    return plain_keys(compose([])) | set(choices), choices
+    own = [b for a, b in itertools.pairwise(arguments) if a in {"--config-dir", "-cd"}]
+    own += [a.partition("=")[2] for a in arguments if a.startswith("--config-dir=")]
+    return [Path(conf_dir()), *map(Path, own)]
+
+
+def _known(arguments: list[str]) -> tuple[set[str], dict[str, list[str]]]:
+    """Dotted keys of all config files, and the choices of each group. Composing would take twice as long."""
+    import yaml
+
+    keys: set[str] = set()
+    choices: dict[str, list[str]] = {}
+    for folder in config_folders(arguments):
+        for path in [*folder.glob("*.yaml"), *folder.glob("*/*.yaml")]:
+            group = path.parent.name if path.parent != folder else ""
+            if group:
+                choices.setdefault(group, []).append(path.stem)
+            content = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+            keys |= _dotted(content, prefix="" if group in {"", "task"} else f"{group}.")
+    return keys | set(choices), choices
+
+
+def _dotted(node: object, *, prefix: str) -> set[str]:
+    """Every dotted key of a mapping."""
+    if not isinstance(node, dict):
+        return set()
+    own = {f"{prefix}{name}" for name in node if not str(name).startswith("_")} - {"defaults", "hydra"}
+    return own.union(*(_dotted(child, prefix=f"{prefix}{name}.") for name, child in node.items() if name != "hydra"))
 
 
 def python_path_of_here() -> None:

@@ -171,20 +171,6 @@ def rebuild(saved: dict[str, Any], group: str, **kwargs: Any) -> Any:
     return build(OmegaConf.create(node), key=group, **kwargs)
 
 
-def plain_keys(cfg: DictConfig) -> set[str]:
-    """Every dotted key of a config, for suggestions."""
-    keys: set[str] = set()
-
-    def walk(node: Any, prefix: str) -> None:
-        for name, child in node.items():
-            keys.add(f"{prefix}{name}")
-            if isinstance(child, dict):
-                walk(child, f"{prefix}{name}.")
-
-    walk(OmegaConf.to_container(cfg, resolve=False), "")
-    return keys
-
-
 def remove_if_empty(run_dir: Path) -> None:
     """Remove the folder of a run that ended before it made anything but its own config and log.
 

@@ -80,7 +80,7 @@ def test_a_wrong_choice_ends_in_one_helpful_line_and_leaves_nothing(arguments, e
 
 def test_help_names_every_task_and_group_and_five_examples():
     text = gaze_exp("--help").stdout
-    for folder in ("model", "data", "loss", "optim", "augment", "logger", "hardware", "task"):
+    for folder in ("model", "data", "loss", "optim", "augment", "logger", "hardware"):
         assert f"{folder}: " in text
     for task in (ROOT / "conf" / "task").glob("*.yaml"):
         assert task.stem in text.partition("Groups")[0]
