@@ -13,7 +13,7 @@ log = logging.getLogger(__name__)
 
 
 def run(cfg: DictConfig) -> None:
-    """Write `model.onnx` and `export.json`.
+    """Write `model.onnx` and `model.json`; the graph gets its name when it has been compared with torch.
 
     Args:
         cfg: the run; `cfg.export` holds file name, tolerance and rows.
@@ -32,19 +32,20 @@ def run(cfg: DictConfig) -> None:
     inputs = [{name: images.float() for name, images in model_inputs(model, batch).items()} for batch in rows]
     path = Path(cfg.run_dir, cfg.export.file)
     facts = {"checkpoint_sha256": saved.sha256(), "task": saved.config["task_name"]}
-    export_onnx(model, inputs[0], path, metadata=facts)
-    difference = compare_onnx(path, model, inputs)
-    table = latency(path, inputs[0], threads=tuple(cfg.export.latency_threads))
-    record.write_json(
-        path.with_suffix(".json"),
-        facts | {"largest_difference_rad": difference, "rows": len(rows), "latency": table},
-    )
+    unchecked = export_onnx(model, inputs[0], path.with_suffix(".unchecked.onnx"), metadata=facts)
+    difference = compare_onnx(unchecked, model, inputs)
     if not difference <= cfg.export.tolerance_rad:
-        refused = path.rename(path.with_suffix(".refused.onnx"))
+        refused = unchecked.rename(path.with_suffix(".refused.onnx"))
         raise DataError(
             f"{refused}: differs from torch by {difference:.2e} rad on real rows, above export.tolerance_rad="
             f"{cfg.export.tolerance_rad:g}; do not use it, and report the model's config"
         )
+    table = latency(unchecked, inputs[0], threads=tuple(cfg.export.latency_threads))
+    unchecked.rename(path)
+    record.write_json(
+        path.with_suffix(".json"),
+        facts | {"largest_difference_rad": difference, "rows": len(rows), "latency": table},
+    )
     log.info(
         "export: %s (%.1f MB), within %.1e rad of torch on %d real rows",
         path,
