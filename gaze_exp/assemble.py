@@ -64,7 +64,7 @@ def data_of(cfg: DictConfig, machine: Hardware, *, device_batch: int = 1, saved:
     Raises:
         DataError: as the data module says.
     """
-    node = cfg.data if saved is None else _chosen_data(cfg, saved)
+    node = cfg.data if saved is None else chosen_data(cfg, saved)
     for name, right in DECIDED_ELSEWHERE.items():
         if name in node:
             raise ConfigError(f"data.{name}: is decided elsewhere; {right} would be right")
@@ -76,7 +76,7 @@ def data_of(cfg: DictConfig, machine: Hardware, *, device_batch: int = 1, saved:
     return data
 
 
-def _chosen_data(cfg: DictConfig, saved: "Checkpoint") -> DictConfig:
+def chosen_data(cfg: DictConfig, saved: "Checkpoint") -> DictConfig:
     """The checkpoint's data, unless the command line names a data group or a task."""
     overrides = overrides_of_run()
     if "train" in cfg.actions or any(o.startswith(("data=", "task=")) for o in overrides):

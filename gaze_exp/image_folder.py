@@ -22,6 +22,8 @@ class ImageFolder:
 
     folder: Path
     names: list[str]
+    pictures: dict[str, Path]
+    """`NAME_face`, ... -> its file."""
     face_size: int
     eye_size: int
     parts: tuple[str, ...]
@@ -40,14 +42,14 @@ class ImageFolder:
             DataError: no face picture, or an eye picture missing.
         """
         parts = tuple(part for part, key in PARTS.items() if key in needs)
-        faces = sorted(p for p in folder.iterdir() if p.suffix.lower() in SUFFIXES and p.stem.endswith("_face"))
-        if not faces:
+        pictures = {p.stem: p for p in sorted(folder.iterdir()) if p.suffix.lower() in SUFFIXES}
+        names = [stem.removesuffix("_face") for stem in pictures if stem.endswith("_face")]
+        if not names:
             raise DataError(
                 f"{folder}: no picture named NAME_face{SUFFIXES[0]}; a sample is "
                 + ", ".join(f"NAME_{part}.png" for part in parts)
             )
-        names = [p.stem.removesuffix("_face") for p in faces]
-        made = cls(folder, names, face_size, eye_size, parts)
+        made = cls(folder, sorted(names), pictures, face_size, eye_size, parts)
         for name in names:
             for part in parts:
                 made.path(name, part)
@@ -55,14 +57,12 @@ class ImageFolder:
 
     def path(self, name: str, part: str) -> Path:
         """The picture of one part of a sample."""
-        for suffix in SUFFIXES:
-            path = self.folder / f"{name}_{part}{suffix}"
-            if path.is_file():
-                return path
-        raise DataError(f"{self.folder}: {name}_{part}.png is missing; the model reads {', '.join(self.parts)}")
+        if f"{name}_{part}" not in self.pictures:
+            raise DataError(f"{self.folder}: {name}_{part}.png is missing; the model reads {', '.join(self.parts)}")
+        return self.pictures[f"{name}_{part}"]
 
     def batches(self, size: int = 64) -> Iterator[GazeBatch]:
-        """Give the samples in the order of their names; no label is valid."""
+        """Give the samples in the order of their names, each its own subject; no label is valid."""
         for start in range(0, len(self.names), size):
             names = self.names[start : start + size]
             images = {PARTS[part]: self._stack(names, part) for part in self.parts}
@@ -70,7 +70,7 @@ class ImageFolder:
                 **images,  # type: ignore[typeddict-item]
                 gaze=torch.full((len(names), 2), torch.nan),
                 valid=torch.zeros(len(names), dtype=torch.bool),
-                subject=torch.zeros(len(names), dtype=torch.int64),
+                subject=torch.arange(start, start + len(names)),
                 row=torch.arange(start, start + len(names)),
             )
 

@@ -35,7 +35,9 @@ def run(cfg: DictConfig) -> None:
     saved = assemble.saved_of(cfg)
     model = assemble.model_of(saved)
     needs = set(inspect.signature(model.forward).parameters)
-    batches, subjects, face_of = _source(Path(cfg.predict.source), cfg, needs=needs, sizes=saved.crop_sizes)
+    batches, subjects, face_of = _source(
+        Path(cfg.predict.source), needs=needs, sizes=saved.crop_sizes, reading=assemble.chosen_data(cfg, saved)
+    )
     predictions = collect(model, batches, device=device_of(machine), subjects=subjects)
     folder = Path(cfg.run_dir)
     to_csv(predictions, folder / "predictions.csv")
@@ -43,13 +45,13 @@ def run(cfg: DictConfig) -> None:
     log.info("predict: %d samples -> %s and predictions.png", len(predictions.row), folder / "predictions.csv")
 
 
-def _source(path: Path, cfg: DictConfig, *, needs: set[str], sizes: tuple[int, int]) -> tuple[Any, list[str], Any]:
+def _source(path: Path, *, needs: set[str], sizes: tuple[int, int], reading: DictConfig) -> tuple[Any, list[str], Any]:
     """Batches, names of persons (or pictures), and a function row -> face picture."""
     from gaze_exp.image_folder import ImageFolder
 
     if path.is_dir():
         images = ImageFolder.open(path, needs=needs, face_size=sizes[0], eye_size=sizes[1])
-        return images.batches(), ["-"], images.face
+        return images.batches(), images.names, images.face
     if not path.is_file():
         raise DataError(f"{path}: there is no such file or folder; a crop file (.h5) or a folder of pictures is right")
     import numpy as np
@@ -57,7 +59,7 @@ def _source(path: Path, cfg: DictConfig, *, needs: set[str], sizes: tuple[int, i
     from gaze_exp.data.batch_loader import BatchLoader
     from gaze_exp.data.crop_dataset import CropDataset
 
-    swapped, colours = cfg.data.get("swap_eyes", False), cfg.data.get("colour_order", "auto")
+    swapped, colours = reading.get("swap_eyes", False), reading.get("colour_order", "auto")
     rows = CropDataset([path], need_gaze=False, swap_eyes=swapped, colour_order=colours)
     everything = np.arange(len(rows))  # rows without a label too
     return BatchLoader(rows, batch_size=64, num_workers=1, rows=everything), rows.subjects, rows.face
