@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
-    from lightning.pytorch.loggers import WandbLogger
+    from lightning.pytorch.loggers import Logger, WandbLogger
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +39,15 @@ def wandb_logger(
     logger = WandbLogger(project=project, name=name, save_dir=save_dir, offline=mode == "offline", log_model=False)
     logger._wandb_init.pop("anonymous", None)  # which W&B no longer knows, and warns of
     return logger
+
+
+def finish(loggers: "list[Logger]") -> None:
+    """End the W&B runs among some loggers: the next training in this process gets one of its own."""
+    from lightning.pytorch.loggers import WandbLogger
+
+    for logger in loggers:
+        if isinstance(logger, WandbLogger):
+            logger.experiment.finish()
 
 
 def _has_key() -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gaze_exp import assemble, record
+from gaze_exp import assemble, loggers, record
 from gaze_exp.config import plain
 from gaze_exp.errors import ConfigError, DataError
 from gaze_exp.hardware import split
@@ -52,6 +52,7 @@ def run(cfg: DictConfig) -> float:
         _say_how_to_go_on(Path(cfg.run_dir))
         sys.exit(130)
     _leave_other_ranks(trainer)
+    loggers.finish(trainer.loggers)
     return _finish(trainer, seconds=time.monotonic() - started)
 
 
