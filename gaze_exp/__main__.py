@@ -28,6 +28,7 @@ def run(cfg: DictConfig) -> float | None:
     for name in cfg.actions:
         result = importlib.import_module(f"gaze_exp.actions.{name}").run(cfg)
         objective = objective if result is None else result
+    log.info("done: %s", cfg.run_dir)
     return objective
 
 

@@ -3,6 +3,7 @@
 import hashlib
 import logging
 from dataclasses import asdict
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +68,7 @@ class SyntheticDataModule(CropDataModule):
             DataError: the folder cannot be written, or the disk is too small.
         """
         if is_complete(self.root, self.plan):
-            log.info("rendered people are in %s", self.root)
+            _say_once(self.root)
         else:
             render_crops(self.root, self.plan)
 
@@ -83,6 +84,12 @@ class SyntheticDataModule(CropDataModule):
         if not self._splits and not is_complete(self.root, self.plan):
             raise DataError(f"data.root: {self.root} is not completely rendered; call prepare_data() to go on")
         super().setup(stage)
+
+
+@cache
+def _say_once(root: Path) -> None:
+    """Lightning and every action ask again; the user wants to hear it once."""
+    log.info("rendered people are in %s", root)
 
 
 def _check(plan: RenderPlan) -> None:
