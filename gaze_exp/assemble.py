@@ -130,10 +130,47 @@ def module_of(cfg: DictConfig, machine: Hardware, data: Any) -> "GazeModule":
     return module
 
 
-def trainer_of(cfg: DictConfig, machine: Hardware, batches: BatchSplit) -> "Trainer":
-    """The Trainer with its loggers and callbacks."""
+def whole_steps(data: Any, batches: BatchSplit) -> int | None:
+    """Training batches of a device in an epoch, such that its last step is as large as the others.
+
+    Without it, an epoch would have a step more, and a weaker one, where batches are accumulated than where not.
+
+    Args:
+        data: set up, outside of any group of processes.
+        batches: how the global batch is spread.
+
+    Returns:
+        Number of batches; None where that is not known beforehand.
+
+    Raises:
+        ConfigError: the global batch is more than there are training rows.
+    """
+    loader = data.train_dataloader()
+    try:
+        num_batches = None if isinstance(loader, (list, dict)) else len(loader)
+    except TypeError:  # of a stream
+        num_batches = None
+    if num_batches is None:
+        return None
+    at_once = batches.num_devices * batches.accumulate
+    if num_batches < at_once:
+        global_batch = batches.device_batch * at_once
+        raise ConfigError(f"global_batch: {global_batch} is more than there are training rows; a smaller one is right")
+    return num_batches // at_once * batches.accumulate
+
+
+def trainer_of(cfg: DictConfig, machine: Hardware, batches: BatchSplit, *, num_batches: int | None = None) -> "Trainer":
+    """The Trainer with its loggers and callbacks.
+
+    Args:
+        cfg: the run.
+        machine: resolved.
+        batches: how the global batch is spread.
+        num_batches: of an epoch, from `whole_steps`.
+    """
     from gaze_exp.checkpoint_writer import CheckpointWriter
 
+    limited = cfg.trainer.get("limit_train_batches", 1.0) != 1.0 or num_batches is None
     loggers = [build(node, key=f"logger.{name}") for name, node in (cfg.logger or {}).items()]
     return build(
         cfg.trainer,
@@ -148,6 +185,7 @@ def trainer_of(cfg: DictConfig, machine: Hardware, batches: BatchSplit) -> "Trai
         callbacks=_callbacks(cfg),
         plugins=[CheckpointWriter()],
         default_root_dir=cfg.run_dir,
+        **({} if limited else {"limit_train_batches": num_batches}),
         enable_progress_bar=sys.stdout.isatty(),
         enable_model_summary=False,
         use_distributed_sampler=False,  # our loaders know their rank

@@ -145,6 +145,21 @@ def test_accumulated_pieces_make_as_many_steps_as_whole_batches(seed0, crops, tm
     assert last(pieces)["lr_schedulers"] == last(seed0)["lr_schedulers"]
 
 
+def test_an_epoch_has_whole_steps_alone_however_they_are_made(crops, tmp_path):
+    whole, pieces = (
+        train(crops, "global_batch=40", f"hardware.max_device_batch={size}", cwd=tmp_path / str(size))
+        for size in (40, 10)
+    )  # fmt: skip
+    assert last(whole)["global_step"] == last(pieces)["global_step"] == 96 // 40
+
+
+def test_a_global_batch_beyond_the_data_is_refused(crops, tmp_path):
+    done = program(*ONE_EPOCH, f"data.root={crops}", "global_batch=100", "hardware.max_device_batch=50", cwd=tmp_path)
+    assert done.code == 2
+    assert done.err.startswith("error: global_batch: 100 is more than there are training rows")
+    assert not list(tmp_path.glob("outputs/*"))
+
+
 def test_early_stopping_stops_and_says_so(crops, tmp_path):
     done = train(crops, "trainer.max_epochs=9", "optim.lr=0", "early_stopping_patience=2", cwd=tmp_path)
     errors = [row["val/angular_error"] for row in rows_of(done)]

@@ -33,7 +33,7 @@ def run(cfg: DictConfig) -> float:
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
     data = assemble.data_of(cfg, machine, device_batch=batches.device_batch)
     module = assemble.module_of(cfg, machine, data)
-    trainer = assemble.trainer_of(cfg, machine, batches)
+    trainer = assemble.trainer_of(cfg, machine, batches, num_batches=assemble.whole_steps(data, batches))
     num_parameters = sum(p.numel() for p in module.model.parameters())
     log.info(
         "train: %s, %.2f M parameters, on %s (%s); %s",
