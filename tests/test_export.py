@@ -52,6 +52,7 @@ def test_model_json_holds_the_difference_on_real_rows_and_the_latency(trained):
     assert all(0 < row["median_ms"] <= row["p95_ms"] for row in said["latency"])
 
 
+@pytest.mark.slow
 def test_a_graph_beyond_the_tolerance_is_refused_and_does_not_get_its_name(checkpoint, tmp_path):
     impossible = "export.tolerance_rad=-1"  # by luck there might be no difference at all
     done = program("actions=[export]", f"checkpoint={checkpoint}", "hardware=cpu", impossible, cwd=tmp_path)
