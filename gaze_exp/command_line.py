@@ -1,7 +1,6 @@
 """What a person types, made into what Hydra reads, and Hydra's refusals made into one helpful line."""
 
 import difflib
-import itertools
 import re
 import sys
 from collections.abc import Iterable
@@ -30,18 +29,10 @@ def rewrite(arguments: list[str]) -> list[str]:
     Raises:
         ConfigError: `resume` names a folder that is no run.
     """
-    flags: list[str] = []
-    overrides: list[str] = []
-    rest = iter(arguments)
-    for argument in rest:
-        if argument in FLAGS_WITH_VALUE:
-            flags += [argument, *itertools.islice(rest, 1)]
-        elif argument.startswith("-"):
-            flags.append(argument)
-        else:
-            without_plus = re.sub(r"^\+{1,2}(task=)", r"\1", argument)
-            overrides.append(re.sub(rf"^({_groups()})=null$", r"~\1", without_plus))
-    return flags + _resumed(overrides)
+    flags, overrides = split_flags(arguments)
+    overrides = [re.sub(r"^\+{1,2}(task=)", r"\1", override) for override in overrides]
+    overrides = [re.sub(rf"^({_groups()})=null$", r"~\1", override) for override in overrides]
+    return [word for pair in flags.items() for word in pair if word] + _resumed(overrides)
 
 
 def _groups() -> str:
@@ -49,6 +40,29 @@ def _groups() -> str:
     from gaze_exp.config import conf_dir
 
     return "|".join(folder.name for folder in Path(conf_dir()).iterdir() if folder.is_dir())
+
+
+def split_flags(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
+    """Tell flags from overrides.
+
+    Args:
+        arguments: in any order.
+
+    Returns:
+        Flag -> its value, empty where it takes none; and the overrides.
+    """
+    flags: dict[str, str] = {}
+    overrides: list[str] = []
+    rest = iter(arguments)
+    for argument in rest:
+        name, equals, value = argument.partition("=")
+        if not argument.startswith("-"):
+            overrides.append(argument)
+        elif name in FLAGS_WITH_VALUE:
+            flags[name] = value if equals else next(rest, "")
+        else:
+            flags[argument] = ""
+    return flags, overrides
 
 
 def _resumed(overrides: list[str]) -> list[str]:
@@ -120,8 +134,8 @@ def config_folders(arguments: list[str]) -> list[Path]:
     """The shipped config folder, then the one that `--config-dir` names."""
     from gaze_exp.config import conf_dir
 
-    own = [b for a, b in itertools.pairwise(arguments) if a in {"--config-dir", "-cd"}]
-    own += [a.partition("=")[2] for a in arguments if a.startswith("--config-dir=")]
+    flags, _ = split_flags(arguments)
+    own = [flags[name] for name in ("--config-dir", "-cd") if flags.get(name)]
     return [Path(conf_dir()), *map(Path, own)]
 
 

@@ -79,7 +79,7 @@ def compose(overrides: list[str], *, config_dir: str | None = None) -> DictConfi
     register_schema()
     overrides = rewrite(overrides)
     if config_dir:
-        overrides = [f"hydra.searchpath=[{Path(config_dir).resolve()}]", *overrides]
+        overrides = [f'hydra.searchpath=["{Path(config_dir).resolve()}"]', *overrides]
     with hydra.initialize_config_dir(conf_dir(), version_base="1.3"):
         return hydra.compose("config", overrides=overrides)
 

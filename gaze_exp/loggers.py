@@ -1,5 +1,6 @@
 """Loggers that need a decision before they start."""
 
+import hashlib
 import logging
 import netrc
 import os
@@ -34,9 +35,14 @@ def wandb_logger(
     os.environ["WANDB_MODE"] = mode
     os.environ.setdefault("WANDB_SILENT", "true")
     if mode == "offline":
-        folder = Path(save_dir, "wandb")
-        log.info("W&B: no key, so this run is written offline; send it with: wandb sync %s/offline-run-*", folder)
-    logger = WandbLogger(project=project, name=name, save_dir=save_dir, offline=mode == "offline", log_model=False)
+        why = "" if _has_key() else " (no key was found)"
+        log.info("W&B: written offline%s; send it with: wandb sync %s/offline-run-*", why, Path(save_dir, "wandb"))
+    folder = str(Path(save_dir).resolve())
+    run_id = hashlib.sha256(folder.encode()).hexdigest()[:12]  # the folder's own: a resumed run goes on there
+    logger = WandbLogger(
+        project=project, name=name, save_dir=save_dir, offline=mode == "offline", log_model=False,
+        id=run_id, resume="allow",
+    )  # fmt: skip
     logger._wandb_init.pop("anonymous", None)  # which W&B no longer knows, and warns of
     return logger
 

@@ -16,7 +16,7 @@ def test_two_processes_train_one_model_and_one_of_them_evaluates_it(crops, tmp_p
     assert done.returncode == 0, done.stdout + done.stderr
     (folder,) = (tmp_path / "outputs" / "run").iterdir()
     assert "16 samples a step = 2 x 8 x 1 accumulated" in done.stdout
-    assert done.stdout.count("evaluate: 2 persons") == 1
+    assert done.stdout.count("evaluate on test: 2 persons") == 1
     metrics = json.loads((folder / "metrics.json").read_text())
     assert metrics["num_kept"] == 96
     rows = json.loads((folder / "history.json").read_text())["rows"]

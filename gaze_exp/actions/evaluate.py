@@ -112,5 +112,6 @@ def _json_of(path: Path) -> dict[str, Any]:
 def _say(metrics: dict[str, Any], *, report: Path) -> None:
     from gaze_exp.verdict import sample_counts, verdict
 
-    log.info("evaluate: %s (%s split). %s", sample_counts(metrics), metrics["split"], verdict(metrics))
+    log.info("evaluate on %s: %s", metrics["split"], sample_counts(metrics))
+    log.info("evaluate on %s: %s", metrics["split"], verdict(metrics))
     log.info("evaluate: report at %s", report)

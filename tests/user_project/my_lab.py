@@ -17,7 +17,9 @@ class Net(nn.Module):
 
     def __init__(self, *, width: int = 8) -> None:
         super().__init__()
-        self.features = nn.Sequential(nn.Conv2d(3, width, 5, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten())
+        self.features = nn.Sequential(
+            nn.Conv2d(3, width, 5, stride=4), nn.ReLU(), nn.AdaptiveAvgPool2d(4), nn.Flatten()
+        )
         self.head = nn.Linear(16 * width, 2)
 
     def forward(self, face: Tensor) -> GazeOutput:
@@ -51,5 +53,3 @@ def lit(gaze: np.ndarray, side: int) -> np.ndarray:
     ramp = np.linspace(-1, 1, side, dtype=np.float32)
     light = 128 - 200 * (gaze[:, 1, None, None] * ramp[None, None, :] + gaze[:, 0, None, None] * ramp[None, :, None])
     return np.repeat(np.clip(light, 0, 255).astype(np.uint8)[..., None], 3, axis=-1)
-
-
