@@ -92,15 +92,20 @@ def test_help_names_every_task_and_group_and_five_examples():
     "arguments",
     [["--help"], ["task=quickstart", "--cfg", "job"], ["task=quickstart", "trainer.max_epochs=x"]],
 )
-def test_help_config_and_errors_answer_within_a_second(arguments):
-    # The best of several, in CPU seconds, so that a busy machine does not fail it.
-    def seconds():
-        before = os.times()
-        gaze_exp(*arguments)
-        after = os.times()
-        return after.children_user + after.children_system - before.children_user - before.children_system
+def test_help_config_and_errors_take_little_more_than_importing_hydra(arguments):
+    # 1 s on a warm disk is three to five times a bare `import hydra` here and elsewhere; importing torch alone
+    # would be six. In CPU seconds, the best of several: a busy or slow machine does not fail it.
+    hydra = [sys.executable, "-c", "import hydra.main, hydra.utils, omegaconf"]
+    limit = 5 * min(cpu_seconds(lambda: subprocess.run(hydra, cwd=ROOT, check=True)) for _ in range(3))
+    assert min(cpu_seconds(lambda: gaze_exp(*arguments)) for _ in range(3)) < limit
 
-    assert min(seconds() for _ in range(3)) < 1.0
+
+def cpu_seconds(call):
+    """Of the processes that a call starts and waits for."""
+    before = os.times()
+    call()
+    after = os.times()
+    return after.children_user + after.children_system - before.children_user - before.children_system
 
 
 def test_the_command_line_imports_nothing_heavy():

@@ -1,6 +1,7 @@
 """Run our code and its rivals side by side, and append what was measured to a Markdown file."""
 
 import importlib
+import itertools
 import logging
 import time
 from pathlib import Path
@@ -38,18 +39,23 @@ def section(name: str, rows: list[dict[str, Any]], described: dict[str, Any]) ->
 
     Args:
         name: of the benchmark.
-        rows: dicts with the same keys, the columns.
+        rows: dicts whose keys are the columns; where they change, a new table begins.
         described: from `record.describe`.
     """
     where = described["machine"]
     commit = (described["code"]["commit"] or "installed package")[:10]
     changed = " with changes" if described["code"]["diff"] else ""
-    columns = list(rows[0])
     head = [
         f"\n## {name}, {time.strftime('%Y-%m-%d')}\n",
         f"`{described['command']}`, commit {commit}{changed}, {where['cpu']}, {where['cores']} cores, "
         f"{', '.join(where['gpus']) or 'no GPU'}, torch {described['versions']['torch']}\n",
-        f"| {' | '.join(columns)} |",
-        f"|{'---|' * len(columns)}",
     ]
-    return "\n".join(head + [f"| {' | '.join(str(row[c]) for c in columns)} |" for row in rows]) + "\n"
+    tables = [_table(columns, list(same)) for columns, same in itertools.groupby(rows, key=tuple)]
+    return "\n".join(head + tables)
+
+
+def _table(columns: tuple[str, ...], rows: list[dict[str, Any]]) -> str:
+    """Rows with the same columns as a Markdown table."""
+    lines = [" | ".join(columns), "|".join(["---"] * len(columns))]
+    lines += [" | ".join(str(row[column]) for column in columns) for row in rows]
+    return "\n".join(f"| {line} |" for line in lines) + "\n"
