@@ -9,6 +9,7 @@ from typing import NoReturn
 
 from omegaconf import DictConfig
 
+from gaze_exp import __version__
 from gaze_exp.command_line import config_folders, explain, python_path_of_here, rewrite, split_flags
 from gaze_exp.config import check, compose, conf_dir, register_schema, remove_if_empty
 from gaze_exp.errors import ConfigError, DataError
@@ -24,6 +25,7 @@ def run(cfg: DictConfig) -> float | None:
         The last objective an action reports (mean angular error in degrees), for sweeps.
     """
     check(cfg)
+    log.info("gaze_exp %s: %s -> %s", __version__, ", ".join(cfg.actions), cfg.run_dir)
     objective = None
     for name in cfg.actions:
         result = importlib.import_module(f"gaze_exp.actions.{name}").run(cfg)
@@ -61,10 +63,26 @@ def _refuse(reason: str) -> NoReturn:
     sys.exit(2)
 
 
+def _show_help() -> None:
+    try:
+        sys.stdout.write(help_text(config_folders(sys.argv[1:])) + "\n")
+    except ConfigError as error:
+        _refuse(str(error))
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, ConfigError):
+        return str(error)
+    if isinstance(error, OSError) and error.errno:  # Hydra's missing config is an OSError too
+        where = error.filename or "a file"
+        return f"{where}: {error.strerror or error}; another run folder is chosen with hydra.run.dir=FOLDER"
+    return explain(error, sys.argv[1:])
+
+
 def main() -> None:
     """Entry point of `python -m gaze_exp` and of the console script `gaze-exp`."""
     if {"--help", "-h"} & set(sys.argv[1:]):
-        sys.stdout.write(help_text(config_folders(sys.argv[1:])) + "\n")
+        _show_help()
         return
     import hydra
     from hydra.errors import HydraException
@@ -75,12 +93,16 @@ def main() -> None:
     register_schema()
     try:
         sys.argv[1:] = rewrite(sys.argv[1:])
+        config_folders(sys.argv[1:])
         _check_early(sys.argv[1:])
         hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")(_run_or_say_why_not)()
-    except (ConfigError, HydraException, OmegaConfBaseException) as error:
+    except KeyboardInterrupt:
+        sys.stderr.write("\nstopped; the same command begins again where it can\n")
+        sys.exit(130)
+    except (ConfigError, HydraException, OmegaConfBaseException, OSError) as error:
         if _wants_trace():
             raise
-        _refuse(str(error) if isinstance(error, ConfigError) else explain(error, sys.argv[1:]))
+        _refuse(_reason(error))
 
 
 if __name__ == "__main__":

@@ -98,7 +98,10 @@ def saved_of(cfg: DictConfig) -> "Checkpoint":
     """The checkpoint that the config names, else the best of this run."""
     if cfg.checkpoint and any(o.startswith("model") for o in overrides_of_run()):
         raise ConfigError("model: a checkpoint brings its own model; drop the model override")
-    return checkpoint.load(cfg.checkpoint or checkpoint.best_in(Path(cfg.run_dir)))
+    named = Path(cfg.checkpoint or cfg.run_dir)
+    if not cfg.checkpoint and not (named / "checkpoints").is_dir():
+        raise ConfigError("checkpoint: nothing given; a run folder, or a .ckpt in RUN/checkpoints, would be right")
+    return checkpoint.load(checkpoint.best_in(named) if named.is_dir() else named)
 
 
 def model_of(saved: "Checkpoint") -> "nn.Module":

@@ -59,8 +59,7 @@ def load(path: str | Path) -> Checkpoint:
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, KeyError) as error:
-        reason = str(error).splitlines()[0][:200] if str(error) else type(error).__name__
-        raise DataError(f"{path}: not a checkpoint, or cut short ({reason}); train again or choose another") from error
+        raise DataError(f"{path}: not a checkpoint, or cut short; choose another, or train again") from error
     ours = content.get("gaze_exp") if isinstance(content, dict) else None
     if not ours:
         raise DataError(f"{path}: no key 'gaze_exp': this file was not written by actions=[train] of this program")

@@ -36,4 +36,6 @@ class CheckpointWriter(TorchCheckpointIO):
             # On a full disk torch stumbles once more while it closes the file; the first error is the one to tell.
             cause = error.__context__ if isinstance(error.__context__, OSError) else error
             reason = (cause.strerror if isinstance(cause, OSError) else None) or cause
-            raise DataError(f"{path}: cannot write: {reason}; free space, then go on with resume=RUN") from error
+            last = Path(path).parent / "last.ckpt"
+            go_on = f"python -m gaze_exp resume={last.parent.parent}" if last.is_file() else "the same command"
+            raise DataError(f"{path}: cannot write: {reason}; free space, then go on with: {go_on}") from error

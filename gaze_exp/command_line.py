@@ -101,6 +101,9 @@ def explain(error: Exception, overrides: list[str]) -> str:
     typed = [re.split(r"[=]", o.lstrip("+~"), maxsplit=1) for o in overrides if not o.startswith("-")]
     known_keys, choices = _known(overrides)
     for key, *value in typed:
+        group = next((group for group in ("task", *choices) if key in choices.get(group, ()) and not value), None)
+        if group:
+            return f"{key}: is no key but a choice; {group}={key} would be right"
         if key in choices and value and value[0] and value[0] not in choices[key] and f"{key}/" in text:
             near = difflib.get_close_matches(value[0], choices[key], n=2)
             right = " or ".join(f"{key}={n}" for n in near) or f"one of {', '.join(sorted(choices[key]))}"
@@ -113,6 +116,13 @@ def explain(error: Exception, overrides: list[str]) -> str:
 
 def _shortened(text: str) -> str:
     match = re.search(r"full_key: (\S+)", text)
+    converted = re.search(r"Value '(.*)' of type '\w+' could not be converted to (\w+)", text)
+    if match and converted:
+        wanted = {"Integer": "a whole number", "Float": "a number", "Boolean": "true or false"}
+        right = wanted.get(converted[2], converted[2])
+        return f"{match[1]}: {converted[1]!r} cannot be; {right} would be right"
+    if match and "is not a ListConfig" in text:
+        return f"{match[1]}: one value where a list is wanted; {match[1]}=[...] would be right"
     line = text.splitlines()[0] if text else "the configuration was refused"
     if match and "hydra" not in match.group(1):
         return f"{match.group(1)}: {line}; --cfg job shows what is expected"
@@ -135,8 +145,11 @@ def config_folders(arguments: list[str]) -> list[Path]:
     from gaze_exp.config import conf_dir
 
     flags, _ = split_flags(arguments)
-    own = [flags[name] for name in ("--config-dir", "-cd") if flags.get(name)]
-    return [Path(conf_dir()), *map(Path, own)]
+    own = [Path(flags[name]) for name in ("--config-dir", "-cd") if flags.get(name)]
+    for folder in own:
+        if not folder.is_dir():
+            raise ConfigError(f"--config-dir: no folder {folder} in {Path.cwd()}; a folder of configs is right")
+    return [Path(conf_dir()), *own]
 
 
 def _known(arguments: list[str]) -> tuple[set[str], dict[str, list[str]]]:

@@ -22,6 +22,7 @@ PREDICTED_COLOUR: Colour = (255, 59, 48)
 TARGET_COLOUR: Colour = (60, 220, 90)
 OUTLINE_COLOUR: Colour = (20, 20, 20)
 TEXT_COLOUR: Colour = (255, 255, 255)
+STRIP_GREY = 24
 SMALLEST_PICTURE_PX = 224
 ARROW_LENGTH = 0.8  # of the shorter side, for a gaze along the image plane: 30 degrees reach 0.4 of it
 
@@ -116,20 +117,19 @@ def _enlarged(image: Image) -> Image:
 
 
 def caption(image: Image, text: str) -> Image:
-    """Write a line on a dark strip along the lower edge.
+    """Write a line on a dark strip below the picture, where it hides no arrow that points down.
 
     Args:
         image: (H, W, 3) uint8.
         text: ASCII, OpenCV's font has nothing else.
 
     Returns:
-        A copy with the text, as large as the strip and the width allow.
+        A higher copy; the text is as large as the strip and the width allow.
     """
-    picture = image.copy()
-    height, width = picture.shape[:2]
-    strip_px = max(16, round(height * 0.13))
-    strip = picture[height - strip_px :]
-    strip[:] = strip // 4
+    width = image.shape[1]
+    strip_px = max(16, round(image.shape[0] * 0.13))
+    picture = np.concatenate((image, np.full((strip_px, width, 3), STRIP_GREY, np.uint8)))
+    height = len(picture)
     (text_px, above_px), below_px = cv2.getTextSize(text, cv2.FONT_HERSHEY_SIMPLEX, 1.0, 2)
     scale = min(0.8 * strip_px / (above_px + below_px), 0.94 * width / text_px)
     margin_px = (strip_px - scale * (above_px + below_px)) / 2

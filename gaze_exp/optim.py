@@ -7,6 +7,15 @@ import torch
 from torch.nn import Parameter
 from torch.optim.lr_scheduler import LambdaLR
 
+from gaze_exp.errors import ConfigError
+
+_RANGES = {
+    "lr": "more than 0",
+    "weight_decay": "0 or more",
+    "warmup_epochs": "0 or more",
+    "final_lr_fraction": "0 to 1",
+}
+
 
 class AdamWCosine:
     """AdamW whose learning rate rises linearly, then falls along half a cosine, a little every step."""
@@ -19,6 +28,14 @@ class AdamWCosine:
         warmup_epochs: float = 2.0,
         final_lr_fraction: float = 0.0,
     ) -> None:
+        for name, value, fits in (
+            ("lr", lr, lr > 0),
+            ("weight_decay", weight_decay, weight_decay >= 0),
+            ("warmup_epochs", warmup_epochs, warmup_epochs >= 0),
+            ("final_lr_fraction", final_lr_fraction, 0 <= final_lr_fraction <= 1),
+        ):
+            if not fits:
+                raise ConfigError(f"optim.{name}: {value} cannot be; {_RANGES[name]} would be right")
         self.lr = lr
         self.weight_decay = weight_decay
         self.warmup_epochs = warmup_epochs

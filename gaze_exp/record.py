@@ -5,6 +5,7 @@ import json
 import os
 import platform
 import shlex
+import shutil
 import subprocess
 import sys
 import time
@@ -30,6 +31,25 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write plain data as readable JSON, whole or not at all."""
     with atomic_write(path) as temporary:
         temporary.write_text(json.dumps(content, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def write_run(path: Path, described: dict[str, Any]) -> None:
+    """Write `run.json`; a run that goes on keeps what it said at its start, and lists each time it was resumed."""
+    if path.is_file() and any(argument.startswith("resume=") for argument in sys.argv[1:]):
+        first = json.loads(path.read_text(encoding="utf-8"))
+        again = {"command": shlex.join(["python", "-m", "gaze_exp", *sys.argv[1:]])}
+        again |= {key: described[key] for key in ("overrides", "started", "code", "machine")}
+        described = first | {"resumed": [*first.get("resumed", []), again]}
+    write_json(path, described)
+
+
+def python() -> str:
+    """The interpreter that runs this, as it can be typed from the current folder."""
+    found = shutil.which("python")
+    if found and Path(found).absolute() == Path(sys.executable).absolute():
+        return "python"
+    here, executable = Path.cwd(), Path(sys.executable).absolute()
+    return str(executable.relative_to(here) if executable.is_relative_to(here) else executable)
 
 
 def command_line() -> str:

@@ -125,3 +125,31 @@ def test_completion_of_the_console_script_offers_tasks():
         capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert "task=quickstart" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "expected"),
+    [
+        (["quickstart"], "quickstart: is no key but a choice; task=quickstart would be right"),
+        (["task=quickstart", "--config-dir", "nowhere"], "--config-dir: no folder nowhere"),
+        (["--config-dir", "nowhere", "--help"], "--config-dir: no folder nowhere"),
+        (["task=quickstart", "global_batch=7.5"], "global_batch: '7.5' cannot be; a whole number would be right"),
+        (
+            ["task=quickstart", "actions=train"],
+            "actions: one value where a list is wanted; actions=[...] would be right",
+        ),
+        (["task=quickstart", "hydra.run.dir=/proc/x"], "another run folder is chosen with hydra.run.dir=FOLDER"),
+    ],
+)
+def test_what_a_newcomer_gets_wrong_is_answered_in_his_words(arguments, expected, tmp_path):
+    done = gaze_exp(*arguments, cwd=tmp_path)
+    assert done.returncode == 2
+    assert expected in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_an_impossible_rate_is_refused_by_name():
+    from gaze_exp.optim import AdamWCosine
+
+    with pytest.raises(ConfigError, match=r"optim\.lr: -1 cannot be; more than 0 would be right"):
+        AdamWCosine(lr=-1)

@@ -103,7 +103,7 @@ def test_impossible_sizes_are_refused_by_name(tmp_path, name):
 
 
 def test_a_batch_larger_than_the_data_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match=r"global_batch: 64 .*20"):
+    with pytest.raises(ConfigError, match=r"global_batch: more than the 20 rows .* global_batch=16 would be right"):
         CropDataModule(write_root(tmp_path)).train_dataloader()
 
 

@@ -56,7 +56,7 @@ def test_looking_into_the_camera_is_a_dot_in_the_middle():
 def test_small_faces_are_enlarged_until_lines_are_legible(size):
     picture = validation_picture(np.full((size, size, 3), 127, np.uint8), [0.1, 0.3], [0.1, -0.3])
     assert picture.shape[0] >= 224
-    assert picture.shape[0] % size == 0
+    assert picture.shape[1] % size == 0
     assert centre_of(picture, PREDICTED_COLOUR)[0] < 0 < centre_of(picture, TARGET_COLOUR)[0]
     strip = picture[-picture.shape[0] // 10 :]
     assert (strip.min(axis=2) > 200).sum() > 30  # white letters

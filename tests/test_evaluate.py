@@ -148,7 +148,7 @@ def test_a_checkpoint_brings_its_own_model(checkpoint, tmp_path):
 def test_evaluating_before_training_says_what_to_do(tmp_path):
     done = program("actions=[evaluate]", "hardware=cpu", cwd=tmp_path)
     assert done.code == 2
-    assert "train first" in done.err
+    assert "checkpoint: nothing given" in done.err
 
 
 def test_a_checkpoint_whose_data_has_gone_says_where_it_was(checkpoint, tmp_path):

@@ -41,8 +41,10 @@ def run(cfg: DictConfig) -> None:
     predictions = collect(model, batches, device=device_of(machine), subjects=subjects)
     folder = Path(cfg.run_dir)
     to_csv(predictions, folder / "predictions.csv")
-    _draw(predictions, face_of, number=cfg.predict.num_pictures, path=folder / "predictions.png")
-    log.info("predict: %d samples -> %s and predictions.png", len(predictions.row), folder / "predictions.csv")
+    log.info("predict: %d samples -> %s", len(predictions.row), folder / "predictions.csv")
+    if cfg.predict.num_pictures > 0:
+        _draw(predictions, face_of, number=cfg.predict.num_pictures, path=folder / "predictions.png")
+        log.info("predict: pictures -> %s", folder / "predictions.png")
 
 
 def _source(path: Path, *, needs: set[str], sizes: tuple[int, int], reading: DictConfig) -> tuple[Any, list[str], Any]:

@@ -20,6 +20,8 @@ def run(cfg: DictConfig) -> None:
 
     if not cfg.repack.to:
         raise ConfigError("repack.to: nothing given; a new folder for the rewritten files is right")
+    if Path(cfg.repack.to).resolve() == Path(cfg.data.root).resolve():
+        log.info("repack: the slow files in %s are replaced, each once its new one is whole", cfg.data.root)
     for done in repack_root(Path(cfg.data.root), Path(cfg.repack.to)):
         what = f"was {done.was}, {done.seconds:.1f} s" if done.seconds else "fast already"
         log.info("repack: %s (%d rows, %s)", done.target, done.num_rows, what)

@@ -11,7 +11,7 @@ from omegaconf import DictConfig
 
 from gaze_exp import assemble, loggers, record
 from gaze_exp.config import plain
-from gaze_exp.errors import ConfigError, DataError
+from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import split
 
 log = logging.getLogger(__name__)
@@ -44,7 +44,7 @@ def run(cfg: DictConfig) -> float:
         "config": plain(cfg),
     }  # fmt: skip
     if trainer.is_global_zero:
-        record.write_json(Path(cfg.run_dir, "run.json"), described)
+        record.write_run(Path(cfg.run_dir, "run.json"), described)
     started = time.monotonic()
     try:
         trainer.fit(module, datamodule=data, ckpt_path=_resume_from(cfg))
@@ -69,7 +69,7 @@ def _leave_other_ranks(trainer: Any) -> None:
 
 def _say_how_to_go_on(folder: Path) -> None:
     if (folder / "checkpoints" / "last.ckpt").is_file():
-        log.warning("train: stopped before its end; go on with: python -m gaze_exp resume=%s", folder)
+        log.warning("train: stopped before its end; go on with: %s -m gaze_exp resume=%s", record.python(), folder)
     else:
         log.warning("train: stopped before the first checkpoint; nothing is kept in %s", folder)
 
@@ -77,7 +77,9 @@ def _say_how_to_go_on(folder: Path) -> None:
 def _finish(trainer: Any, *, seconds: float) -> float:
     best = trainer.checkpoint_callback
     if best.best_model_score is None:
-        raise DataError("train: no validation error was measured; validate at least once (trainer.limit_val_batches)")
+        raise ConfigError(
+            "trainer: no validation took place; trainer.max_epochs of 1 or more, and limits above 0, would be right"
+        )
     if not math.isfinite(best.best_model_score):
         raise ConfigError(
             "optim.lr: training diverged, no validation gave a number; a smaller one, "

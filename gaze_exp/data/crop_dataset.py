@@ -82,7 +82,8 @@ class CropDataset:
         told = "\n  ".join(self.bad_files.values())
         count = f"{len(self.bad_files)} of {num_files} crop files cannot be used"
         if not skip_bad_files or len(self.bad_files) == num_files:
-            remedy = "" if skip_bad_files else "\nRepair them, or go on without them: data.skip_bad_files=true"
+            can_skip = not skip_bad_files and len(self.bad_files) < num_files
+            remedy = "\nRepair them, or go on without them: data.skip_bad_files=true" if can_skip else ""
             raise DataError(f"{count}:\n  {told}{remedy}")
         log.warning("%s and are left out:\n  %s", count, told)
 

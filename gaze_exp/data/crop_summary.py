@@ -2,12 +2,16 @@
 
 import logging
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from gaze_exp.data.crop_dataset import CropDataset
 from gaze_exp.errors import DataError
 
 log = logging.getLogger(__name__)
+
+_told: set[tuple[str, Path]] = set()
+"""Each action of a run opens the data anew; the user hears of a file once."""
 
 
 def describe(crops: CropDataset) -> dict[str, Any]:
@@ -46,7 +50,7 @@ def refuse_other_sizes(splits: Mapping[str, CropDataset]) -> None:
 def warn_if_slow(splits: Sequence[CropDataset]) -> None:
     """Say once for all splits how many files are slow, how slow, and how to rewrite them."""
     slow = [(crops, file) for crops in splits for file in crops.slow_files]
-    if not slow:
+    if not slow or not _first_time("slow", slow[0][1].path):
         return
     crops, example = slow[0]
     log.warning(
@@ -64,10 +68,16 @@ def warn_if_slow(splits: Sequence[CropDataset]) -> None:
 def warn_if_colour_unknown(splits: Sequence[CropDataset]) -> None:
     """Say once for all splits that their colour order is a guess."""
     unknown = [path for crops in splits for path in crops.unknown_colour]
-    if unknown:
+    if unknown and _first_time("colour", unknown[0]):
         log.warning(
             "%d crop files do not say whether they are RGB or BGR (attribute color_order), e.g. %s; they are "
             "taken as RGB. If faces look blue in the report: data.colour_order=bgr; else data.colour_order=rgb",
             len(unknown),
             unknown[0],
         )
+
+
+def _first_time(what: str, path: Path) -> bool:
+    known = (what, path) in _told
+    _told.add((what, path))
+    return not known

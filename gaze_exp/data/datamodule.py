@@ -157,8 +157,8 @@ class CropDataModule(lightning.LightningDataModule):
         loader = self._loader(self.train, batch_size=self.batch_size, shuffle=not repeat, rows=rows)
         if len(loader) == 0:
             raise ConfigError(
-                f"global_batch: {self.batch_size} rows on each device are more than there are to train on "
-                f"({len(rows)}); make it smaller"
+                f"global_batch: more than the {len(rows)} rows there are to train on; "
+                f"global_batch={2 ** int(np.log2(max(1, len(rows))))} would be right"
             )
         return loader
 
