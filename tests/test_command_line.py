@@ -136,7 +136,7 @@ def test_completion_of_the_console_script_offers_tasks():
         (["task=quickstart", "global_batch=7.5"], "global_batch: '7.5' cannot be; a whole number would be right"),
         (
             ["task=quickstart", "actions=train"],
-            "actions: one value where a list is wanted; actions=[...] would be right",
+            "actions: one value where a list is wanted; actions=[...]",
         ),
         (["task=quickstart", "hydra.run.dir=/proc/x"], "another run folder is chosen with hydra.run.dir=FOLDER"),
     ],
