@@ -37,6 +37,12 @@ class EyePixels:
     """(K,) share of the pixel covered by lashes."""
     crease: Tensor
     """(K,) share of light that the fold of the lid takes."""
+    eye: Tensor
+    """(K,) int64 0 left, 1 right."""
+    iris: Tensor
+    """(K,) share of the eyeball's part that is iris or pupil."""
+    pupil: Tensor
+    """(K,) share of the eyeball's part that is pupil."""
 
 
 def iris_depth_mm(person: Person) -> float:
@@ -63,10 +69,12 @@ def lid_heights(scene: Scene, axes: Tensor) -> tuple[Tensor, Tensor]:
     """
     person = scene.person
     iris_up_mm = -iris_depth_mm(person) * axes[..., 1]
-    upper = torch.tensor(person.upper_lid_mm) * scene.lid_scale[:, None] + person.lid_follow * iris_up_mm
-    lower = torch.tensor(person.lower_lid_mm) - 0.4 * iris_up_mm
-    # The lids meet before they cross.
-    return torch.maximum(upper, 0.6 - lower), lower
+    upper = torch.tensor(person.upper_lid_mm).to(axes) * scene.lid_scale[:, None] + person.lid_follow * iris_up_mm
+    lower = torch.tensor(person.lower_lid_mm).to(axes) - 0.4 * iris_up_mm
+    # The lids meet before they cross; the upper one goes nearly all the way of a blink.
+    upper = torch.maximum(upper, 0.6 - lower)
+    blink = scene.blink[:, None]
+    return upper - 0.9 * blink * (upper + lower), lower - 0.1 * blink * (upper + lower)
 
 
 def look_at_eyes(scene: Scene, surface: Surface, *, ambient: Tensor, key: Tensor, light: Tensor) -> EyePixels:
@@ -88,7 +96,7 @@ def look_at_eyes(scene: Scene, surface: Surface, *, ambient: Tensor, key: Tensor
     frame, eye, pixel = torch.nonzero(behind_mm < 4.0, as_tuple=True)
     seen = (2.0 - behind_mm[frame, eye, pixel] / 2.0).clamp_(0.0, 1.0)
     direction = rays.direction[frame, :, pixel]
-    start_mm = (rays.origin_mm[:, None] - eye_centres(person)).float()[frame, eye]
+    start_mm = (rays.origin_mm[:, None] - eye_centres(person).to(rays.origin_mm)).float()[frame, eye]
     side = 1.0 - 2.0 * eye.float()
 
     axes = optical_axes(scene)
@@ -97,8 +105,8 @@ def look_at_eyes(scene: Scene, surface: Surface, *, ambient: Tensor, key: Tensor
     lids = _Lids(person, temporal=side * lid_mm[:, 0], y=lid_mm[:, 1], upper=upper, lower=lower, pixel_mm=rays.pixel_mm)
 
     axis = axes.float()[frame, eye]
-    iris_rgb, iris = _iris(
-        person, start_mm, direction, axis, pupil_mm=scene.pupil_mm.float()[frame], pixel_mm=rays.pixel_mm
+    iris_rgb, iris, pupil = _iris(
+        person, start_mm, direction, axis, pupil_radius_mm=scene.pupil_mm.float()[frame] / 2, pixel_mm=rays.pixel_mm
     )
     normal = _eyeball_normal(start_mm, direction)
     white = _white(lids)
@@ -107,7 +115,17 @@ def look_at_eyes(scene: Scene, surface: Surface, *, ambient: Tensor, key: Tensor
     colour = colour * (ambient[frame] + glow[:, None] * key[frame]) * (1.0 - 0.55 * lids.shadow)[:, None]
     glint = _glint(start_mm, direction, axis, light.float()[frame], rays.pixel_mm)
     colour = colour + glint[:, None] * 0.9 * key[frame]
-    return EyePixels(frame, pixel, colour, seen * lids.opening, seen * lids.lash, seen * lids.crease)
+    return EyePixels(
+        frame=frame,
+        pixel=pixel,
+        colour=colour,
+        opening=seen * lids.opening,
+        lash=seen * lids.lash,
+        crease=seen * lids.crease,
+        eye=eye,
+        iris=iris,
+        pupil=pupil,
+    )
 
 
 class _Lids:
@@ -143,9 +161,9 @@ def _white(lids: _Lids) -> Tensor:
 
 
 def _iris(
-    person: Person, start_mm: Tensor, direction: Tensor, axis: Tensor, *, pupil_mm: Tensor, pixel_mm: float
-) -> tuple[Tensor, Tensor]:
-    """(K, 3) colour of iris and pupil, and (K,) share of the pixel that they fill."""
+    person: Person, start_mm: Tensor, direction: Tensor, axis: Tensor, *, pupil_radius_mm: Tensor, pixel_mm: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """(K, 3) colour of iris and pupil, (K,) share of the pixel that both fill and (K,) that the pupil does."""
     depth_mm = iris_depth_mm(person)
     facing = (direction * axis).sum(-1)
     reach_mm = (depth_mm - (start_mm * axis).sum(-1)) / facing.clamp(max=-0.05)
@@ -158,8 +176,8 @@ def _iris(
     place = radius_mm / person.iris_radius_mm
     rim = 1.0 - 0.6 * ((place - 0.78) / 0.22).clamp(0.0, 1.0)
     tone = (1.25 - 0.35 * place) * rim * spokes
-    pupil = inside(pupil_mm - radius_mm, pixel_mm)
-    return torch.tensor(person.iris_rgb) * (tone * (1.0 - pupil))[:, None] + 0.004, share
+    pupil = inside(pupil_radius_mm - radius_mm, pixel_mm)
+    return torch.tensor(person.iris_rgb) * (tone * (1.0 - pupil))[:, None] + 0.004, share, share * pupil
 
 
 def _eyeball_normal(start_mm: Tensor, direction: Tensor) -> Tensor:

@@ -114,6 +114,17 @@ class HeadMatrices:
     blend: Tensor
     """(12, P) float32: what melts: the gradient (6 of Q, 3 of Qc with Q = A'A), hair, clothes, all."""
 
+    def to(self, device: torch.device) -> "HeadMatrices":
+        """Move the matrices to a device.
+
+        Args:
+            device: where the rays are.
+
+        Returns:
+            The same head there.
+        """
+        return HeadMatrices(*(matrix.to(device) for matrix in vars(self).values()))
+
 
 @lru_cache(maxsize=8)
 def head_matrices(person: Person) -> HeadMatrices:
@@ -125,7 +136,11 @@ def head_matrices(person: Person) -> HeadMatrices:
     Returns:
         Ellipsoids in the order of `head_ellipsoids`.
     """
-    parts = head_ellipsoids(person)
+    with torch.device("cpu"):
+        return _matrices(head_ellipsoids(person))
+
+
+def _matrices(parts: list[Ellipsoid]) -> HeadMatrices:
     shape = torch.stack([_shape(part) for part in parts])
     radii_mm = torch.tensor([part.radii_mm for part in parts], dtype=torch.float64)
     centre_mm = torch.tensor([part.centre_mm for part in parts], dtype=torch.float64)

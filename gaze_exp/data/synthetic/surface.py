@@ -102,6 +102,28 @@ def cast_rays(scene: Scene, view: View, *, size_px: int) -> Rays:
     return Rays(origin_mm, basis, grid, pixel_mm=view.camera.width_mm / size_px)
 
 
+def cast_frame_rays(scene: Scene, *, width_px: int, height_px: int) -> Rays:
+    """Rays through the centres of the pixels of the camera's own image, of one frame.
+
+    Args:
+        scene: 1 frame.
+        width_px: of the image.
+        height_px: of the image.
+
+    Returns:
+        Rays with N = width_px * height_px, row by row; depth is along the camera's axis.
+    """
+    to_head = scene.head_rotation.transpose(-1, -2)
+    origin_mm = -(to_head @ scene.head_position_mm[..., None])[..., 0]
+    camera_matrix = scene.rig.scaled_camera_matrix(width_px=width_px, height_px=height_px)
+    (fx, _, cx), (_, fy, cy) = camera_matrix[:2].tolist()
+    x, y = (torch.arange(width_px) + 0.5 - cx) / fx, (torch.arange(height_px) + 0.5 - cy) / fy
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    grid = torch.stack((x.flatten(), y.flatten(), torch.ones(width_px * height_px)))
+    pixel_mm = float(scene.head_position_mm[0, 2]) * (1 / fx + 1 / fy) / 2
+    return Rays(origin_mm, to_head, grid, pixel_mm=pixel_mm)
+
+
 def first_surface(person: Person, rays: Rays) -> Surface:
     """Intersect rays with a head.
 
@@ -112,7 +134,7 @@ def first_surface(person: Person, rays: Rays) -> Surface:
     Returns:
         Where they hit; rays that miss have coverage 0 and a point somewhere near the head.
     """
-    head = head_matrices(person)
+    head = head_matrices(person).to(rays.grid.device)
     near = _near_view(head, rays)
     edge_px, depth_mm, thickness_mm = _intersect(
         rays, head.shape[near], head.centre_mm[near], outline_mm=head.outline_mm[near]
