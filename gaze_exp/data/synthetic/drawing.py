@@ -25,7 +25,14 @@ _EYE_LOW_DEG, _EYE_HIGH_DEG = (-28.0, -32.0), (20.0, 32.0)
 
 
 def draw_scene(
-    person: Person, *, rig: Rig, num_frames: int, seed: int, number: int, whole_range: bool = False
+    person: Person,
+    *,
+    rig: Rig,
+    num_frames: int,
+    seed: int,
+    number: int,
+    target_px: Tensor | None = None,
+    whole_range: bool = False,
 ) -> Scene:
     """Draw the frames of one person.
 
@@ -35,6 +42,7 @@ def draw_scene(
         num_frames: F.
         seed: of the whole synthetic set.
         number: of the person.
+        target_px: (F, 2) what they look at; drawn all over the screen when not given.
         whole_range: heads anywhere in the picture and turned evenly over the whole range, instead of as
             people sit before a screen.
 
@@ -45,7 +53,8 @@ def draw_scene(
     if whole_range:
         position_mm, rotation, target_px = _draw_anywhere(rig, num_frames, stream)
     else:
-        target_px = _draw_targets(rig, num_frames, stream)
+        drawn_px = _draw_targets(rig, num_frames, stream)
+        target_px = drawn_px if target_px is None else target_px
         position_mm = _draw_positions(rig, num_frames, stream)
         rotation = _draw_head_rotations(_gaze(rig, target_px, position_mm), stream)
     return Scene(
