@@ -10,13 +10,15 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from gaze_exp.data.synthetic.glints import lamp_glint, screen_glint
 from gaze_exp.data.synthetic.head_shape import EYEBALL_RADIUS_MM
 from gaze_exp.data.synthetic.person import Person
 from gaze_exp.data.synthetic.scene import Scene, eye_centres, optical_axes
 from gaze_exp.data.synthetic.skin import band, inside
 from gaze_exp.data.synthetic.surface import Surface
 
-_CORNEA_RADIUS_MM = 7.8
+_FINE_MM = 1.0
+"""Pixels wider than this show neither veins nor the reflected screen."""
 _SCLERA_RGB = (0.80, 0.76, 0.73)
 _CORNER_RGB = (0.62, 0.34, 0.30)
 
@@ -106,15 +108,28 @@ def look_at_eyes(scene: Scene, surface: Surface, *, ambient: Tensor, key: Tensor
 
     axis = axes.float()[frame, eye]
     iris_rgb, iris, pupil = _iris(
-        person, start_mm, direction, axis, pupil_radius_mm=scene.pupil_mm.float()[frame] / 2, pixel_mm=rays.pixel_mm
+        person,
+        start_mm,
+        direction,
+        axis,
+        side=side,
+        pupil_radius_mm=scene.pupil_mm.float()[frame] / 2,
+        pixel_mm=rays.pixel_mm,
     )
     normal = _eyeball_normal(start_mm, direction)
     white = _white(lids)
+    if rays.pixel_mm < _FINE_MM:
+        white = white * (1.0 - _veins(person, normal, axis, side))
     colour = white + iris[:, None] * (iris_rgb - white)
     glow = (0.25 + 0.75 * (normal * light.float()[frame]).sum(-1)).clamp_(min=0.0)
     colour = colour * (ambient[frame] + glow[:, None] * key[frame]) * (1.0 - 0.55 * lids.shadow)[:, None]
-    glint = _glint(start_mm, direction, axis, light.float()[frame], rays.pixel_mm)
+    glint = lamp_glint(start_mm, direction, axis, light.float()[frame], rays.pixel_mm)
     colour = colour + glint[:, None] * 0.9 * key[frame]
+    if rays.pixel_mm < _FINE_MM:
+        eye_mm = eye_centres(person).to(start_mm)[eye]
+        colour = colour + screen_glint(
+            scene, frame=frame, eye_mm=eye_mm, start_mm=start_mm, direction=direction, axis=axis
+        )
     return EyePixels(
         frame=frame,
         pixel=pixel,
@@ -160,8 +175,25 @@ def _white(lids: _Lids) -> Tensor:
     return torch.tensor(_SCLERA_RGB) + pink * (torch.tensor(_CORNER_RGB) - torch.tensor(_SCLERA_RGB))
 
 
+def _veins(person: Person, normal: Tensor, axis: Tensor, side: Tensor) -> Tensor:
+    """(K, 3) light that veins swallow: fine wavy lines that run from the corners and end before the iris."""
+    across, along = side * normal[:, 0], normal[:, 1]
+    bend = 0.10 * torch.sin(9.0 * across + person.iris_turn) + 0.05 * torch.sin(23.0 * across)
+    line = torch.sin(17.0 * (along + bend * (0.3 + across.abs())))
+    thin = (1.0 - 9.0 * line.square()).clamp(min=0.0)
+    away = (0.80 - (normal * axis).sum(-1)).clamp(0.0, 0.35) / 0.35
+    return (0.4 * person.veins * thin * away)[:, None] * torch.tensor([0.15, 0.9, 0.8])
+
+
 def _iris(
-    person: Person, start_mm: Tensor, direction: Tensor, axis: Tensor, *, pupil_radius_mm: Tensor, pixel_mm: float
+    person: Person,
+    start_mm: Tensor,
+    direction: Tensor,
+    axis: Tensor,
+    *,
+    side: Tensor,
+    pupil_radius_mm: Tensor,
+    pixel_mm: float,
 ) -> tuple[Tensor, Tensor, Tensor]:
     """(K, 3) colour of iris and pupil, (K,) share of the pixel that both fill and (K,) that the pupil does."""
     depth_mm = iris_depth_mm(person)
@@ -169,13 +201,15 @@ def _iris(
     reach_mm = (depth_mm - (start_mm * axis).sum(-1)) / facing.clamp(max=-0.05)
     offset_mm = start_mm + reach_mm[:, None] * direction - depth_mm * axis
     radius_mm = torch.linalg.vector_norm(offset_mm, dim=-1)
-    share = inside(person.iris_radius_mm - radius_mm, pixel_mm) * (facing < -0.05)
+    # The limbus is no sharp edge.
+    share = inside(person.iris_radius_mm - radius_mm, pixel_mm + 0.3) * (facing < -0.05)
     # Angle around the axis: x and y of the offset serve, for the axis never lies near them.
-    angle = torch.atan2(offset_mm[:, 1], offset_mm[:, 0])
+    angle = torch.atan2(offset_mm[:, 1], side * offset_mm[:, 0]) + person.iris_turn
     spokes = 1.0 + 0.16 * torch.sin(23.0 * angle) * torch.sin(11.0 * angle + 1.0)
     place = radius_mm / person.iris_radius_mm
+    ring = 1.0 + 0.25 * band(radius_mm - pupil_radius_mm - 0.9, 0.35, pixel_mm + 0.3)
     rim = 1.0 - 0.6 * ((place - 0.78) / 0.22).clamp(0.0, 1.0)
-    tone = (1.25 - 0.35 * place) * rim * spokes
+    tone = (1.25 - 0.35 * place) * rim * ring * spokes
     pupil = inside(pupil_radius_mm - radius_mm, pixel_mm)
     return torch.tensor(person.iris_rgb) * (tone * (1.0 - pupil))[:, None] + 0.004, share, share * pupil
 
@@ -187,18 +221,3 @@ def _eyeball_normal(start_mm: Tensor, direction: Tensor) -> Tensor:
     c = start_mm.square().sum(-1) - EYEBALL_RADIUS_MM**2
     depth = (-b - (b * b - a * c).clamp(min=0.0).sqrt()) / a
     return torch.nn.functional.normalize(start_mm + depth[:, None] * direction, dim=-1)
-
-
-def _glint(start_mm: Tensor, direction: Tensor, axis: Tensor, light: Tensor, pixel_mm: float) -> Tensor:
-    """(K,) share of the pixel filled by the lamp's reflection in the cornea."""
-    to_camera = torch.nn.functional.normalize(start_mm, dim=-1)
-    halfway = torch.nn.functional.normalize(to_camera + light, dim=-1)
-    # The cornea is a smaller sphere whose cap meets the eyeball at the limbus.
-    centre_mm = 5.6 * axis
-    spot_mm = centre_mm + _CORNEA_RADIUS_MM * halfway
-    on_cornea = ((halfway * axis).sum(-1) > 0.74).float()
-    away = start_mm - spot_mm
-    along = (away * direction).sum(-1, keepdim=True) / direction.square().sum(-1, keepdim=True)
-    distance_mm = torch.linalg.vector_norm(away - along * direction, dim=-1)
-    small = min(1.0, (1.2 / pixel_mm) ** 2)
-    return small * on_cornea * inside(0.5 - distance_mm, max(pixel_mm, 0.4))

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from gaze_exp.data.synthetic.eyes import look_at_eyes
+from gaze_exp.data.synthetic.glasses import wear_glasses
 from gaze_exp.data.synthetic.scene import Scene
 from gaze_exp.data.synthetic.sensor import compress, expose
 from gaze_exp.data.synthetic.skin import hollows, paint_head
@@ -112,7 +113,9 @@ def _trace(scene: Scene, rays: Rays) -> Tensor:
     surface = first_surface(scene.person, rays)
     light = _light_on(scene, surface)
     behind = _background(scene, rays)
-    return behind + surface.coverage[:, None] * (light - behind)
+    picture = behind + surface.coverage[:, None] * (light - behind)
+    on_frame = scene.ambient_rgb.float() + 0.5 * scene.light_rgb.float()
+    return wear_glasses(scene.person, surface, picture=picture, light=on_frame)
 
 
 def _light_on(scene: Scene, surface: Surface) -> Tensor:
@@ -125,13 +128,33 @@ def _light_on(scene: Scene, surface: Surface) -> Tensor:
     upward = 0.85 - 0.15 * surface.normal[:, 1]
     colour = paint_head(scene.person, surface)
     hollow = hollows(scene.person, surface)
-    colour = colour * (ambient[..., None] * (upward * hollow)[:, None] + key[..., None] * (glow * hollow)[:, None])
+    screen, toward = screen_light(scene)
+    near = (0.3 + 0.7 * (toward.float()[:, None] @ surface.normal)[:, 0]).clamp_(min=0.0)
+    lit = ambient[..., None] * upward[:, None] + key[..., None] * glow[:, None] + screen[..., None] * near[:, None]
+    colour = colour * (lit * hollow[:, None])
 
-    eyes = look_at_eyes(scene, surface, ambient=ambient, key=key, light=light)
+    eyes = look_at_eyes(scene, surface, ambient=ambient + 0.8 * screen, key=key, light=light)
     skin = colour[eyes.frame, :, eyes.pixel] * (1.0 - eyes.crease)[:, None]
     skin = skin + eyes.opening[:, None] * (eyes.colour - skin)
     colour[eyes.frame, :, eyes.pixel] = skin + eyes.lash[:, None] * (torch.tensor(_LASH_RGB) - skin)
     return colour
+
+
+def screen_light(scene: Scene) -> tuple[Tensor, Tensor]:
+    """Light of the screen on the faces.
+
+    Args:
+        scene: F frames.
+
+    Returns:
+        (F, 3) float32 linear level, and (F, 3) unit vector to the middle of the screen, head frame.
+    """
+    to_camera = scene.rig.screen_to_camera.to(scene.device)
+    middle_mm = to_camera[:3, 3] + to_camera[:3, :2] @ (scene.rig.screen_mm.to(scene.device) / 2)
+    away_mm = middle_mm - scene.head_position_mm
+    distance_mm = torch.linalg.vector_norm(away_mm, dim=-1, keepdim=True)
+    toward = ((away_mm / distance_mm)[:, None] @ scene.head_rotation)[:, 0]
+    return (scene.screen_rgb * (600.0 / distance_mm) ** 2).float(), toward
 
 
 def _background(scene: Scene, rays: Rays) -> Tensor:

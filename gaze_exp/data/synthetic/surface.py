@@ -16,7 +16,7 @@ from gaze_exp.data.synthetic.person import Person
 from gaze_exp.data.synthetic.scene import Scene
 from gaze_exp.data.synthetic.views import View
 
-_MELT_MM = 9.0
+_MELT_MM = 13.0
 """Depth over which two ellipsoids melt into each other."""
 _SOFT_PX, _SINK_MM = 0.8, 40.0
 """Where an ellipsoid begins to sink, and how deep it lies one pixel further out."""
@@ -160,8 +160,9 @@ def first_surface(person: Person, rays: Rays) -> Surface:
         depth_mm=nearest_mm,
         point_mm=point_mm,
         normal=_normal(blend, point_mm, rays.direction),
-        hair=blend[:, 9] * share,
-        clothes=blend[:, 10] * share,
+        # In front of the skin by a hair's breadth is all hair.
+        hair=(blend[:, 9] * share).sub_(0.3).mul_(5.0).clamp_(0.0, 1.0),
+        clothes=(blend[:, 10] * share).sub_(0.3).mul_(5.0).clamp_(0.0, 1.0),
         lid_depth_mm=lid_depth_mm,
     )
 
