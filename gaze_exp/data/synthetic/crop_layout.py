@@ -142,7 +142,7 @@ def write_recording(
     """
     seed, drawn = recording.seed, recording.drawn
     scene = draw_scene(draw_person(seed, number=drawn), rig=rig, num_frames=num_frames, seed=seed, number=drawn)
-    views = {"face": face_view(scene), **dict(zip(("leye", "reye"), eye_views(scene), strict=True))}
+    views = _views(scene)
     sizes = {"face": face_size, "leye": eye_size, "reye": eye_size}
     labels = _labels(scene, views, sizes)
     noise = {name: random_stream(seed, drawn, "noise", name) for name in views}
@@ -154,16 +154,24 @@ def write_recording(
     ) as writer:
         for start in range(0, num_frames, chunk):
             stop = min(start + chunk, num_frames)
-            part, seen = scene.frames(start, stop), {name: view.frames(start, stop) for name, view in views.items()}
-            rows = {name: values[start:stop] for name, values in labels.items()}
-            rows |= {name: _render_frames(part, seen[name], sizes[name], noise[name]) for name in views}
-            if masks:
-                rows |= {
-                    mask: eye_mask(part, seen[eye], size_px=eye_size).numpy().astype(np.uint8)
-                    for mask, eye in _MASKS.items()
-                }
+            rows = _render_rows(scene.frames(start, stop), sizes, noise, masks=masks)
+            rows |= {name: values[start:stop] for name, values in labels.items()}
             writer.append(rows)
             on_frames(stop - start)
+
+
+def _views(scene: Scene) -> dict[str, View]:
+    return {"face": face_view(scene), **dict(zip(("leye", "reye"), eye_views(scene), strict=True))}
+
+
+def _render_rows(
+    scene: Scene, sizes: dict[str, int], noise: dict[str, torch.Generator], *, masks: bool
+) -> dict[str, np.ndarray]:
+    views = _views(scene)
+    rows = {name: _render_frames(scene, view, sizes[name], noise[name]) for name, view in views.items()}
+    for name, eye in _MASKS.items() if masks else ():
+        rows[name] = eye_mask(scene, views[eye], size_px=sizes[eye]).numpy().astype(np.uint8)
+    return rows
 
 
 def _render_frames(scene: Scene, view: View, size_px: int, noise: torch.Generator) -> np.ndarray:
