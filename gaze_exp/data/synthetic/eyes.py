@@ -60,7 +60,7 @@ def iris_depth_mm(person: Person) -> float:
 
 
 def lid_heights(scene: Scene, axes: Tensor) -> tuple[Tensor, Tensor]:
-    """Heights of the middle of the lids' edges: they follow the iris up and down.
+    """Heights of the middle of the lids' edges without a blink: they follow the iris up and down.
 
     Args:
         scene: F frames.
@@ -73,10 +73,8 @@ def lid_heights(scene: Scene, axes: Tensor) -> tuple[Tensor, Tensor]:
     iris_up_mm = -iris_depth_mm(person) * axes[..., 1]
     upper = torch.tensor(person.upper_lid_mm).to(axes) * scene.lid_scale[:, None] + person.lid_follow * iris_up_mm
     lower = torch.tensor(person.lower_lid_mm).to(axes) - 0.4 * iris_up_mm
-    # The lids meet before they cross; the upper one goes nearly all the way of a blink.
-    upper = torch.maximum(upper, 0.6 - lower)
-    blink = scene.blink[:, None]
-    return upper - 0.9 * blink * (upper + lower), lower - 0.1 * blink * (upper + lower)
+    # The lids meet before they cross.
+    return torch.maximum(upper, 0.6 - lower), lower
 
 
 def look_at_eyes(scene: Scene, surface: Surface, *, ambient: Tensor, key: Tensor, light: Tensor) -> EyePixels:
@@ -104,7 +102,16 @@ def look_at_eyes(scene: Scene, surface: Surface, *, ambient: Tensor, key: Tensor
     axes = optical_axes(scene)
     upper, lower = (height.float()[frame, eye] for height in lid_heights(scene, axes))
     lid_mm = start_mm + surface.lid_depth_mm[frame, eye, pixel, None] * direction
-    lids = _Lids(person, temporal=side * lid_mm[:, 0], y=lid_mm[:, 1], upper=upper, lower=lower, pixel_mm=rays.pixel_mm)
+    blink = scene.blink.float()[frame]
+    lids = _Lids(
+        person,
+        temporal=side * lid_mm[:, 0],
+        y=lid_mm[:, 1],
+        upper=upper,
+        lower=lower,
+        blink=blink,
+        pixel_mm=rays.pixel_mm,
+    )
 
     axis = axes.float()[frame, eye]
     iris_rgb, iris, pupil = _iris(
@@ -147,7 +154,15 @@ class _Lids:
     """Edges of the lids at K points of the lids' front, `temporal` mm outwards and `y` mm down."""
 
     def __init__(
-        self, person: Person, *, temporal: Tensor, y: Tensor, upper: Tensor, lower: Tensor, pixel_mm: float
+        self,
+        person: Person,
+        *,
+        temporal: Tensor,
+        y: Tensor,
+        upper: Tensor,
+        lower: Tensor,
+        blink: Tensor,
+        pixel_mm: float,
     ) -> None:
         half = person.fissure_half_width_mm
         self.place = temporal / half
@@ -157,6 +172,9 @@ class _Lids:
         top = corner_y - upper * arch.pow(0.65) * (1.0 - 0.10 * self.place)
         bottom = corner_y + lower * arch.pow(0.8) * (1.0 + 0.12 * self.place)
         within = inside(half - temporal.abs(), pixel_mm)
+        # Of a blink the upper lid goes nearly all the way.
+        gap = blink * (bottom - top)
+        top, bottom = top + 0.9 * gap, bottom - 0.1 * gap
         self.below_top = y - top
         self.opening = inside(self.below_top, pixel_mm) * inside(bottom - y, pixel_mm) * within
         self.shadow = torch.exp(-self.below_top.clamp(min=0.0) / 1.6)
