@@ -86,16 +86,16 @@ def draw_light(num_frames: int, stream: torch.Generator, *, frames_per_step: int
     def uniform(*shape: int) -> Tensor:
         return torch.rand(num_steps, *shape, generator=stream, dtype=torch.float64)
 
-    angles_deg = torch.tensor([70.0, 140.0]) * uniform(2) - torch.tensor([10.0, 70.0])
+    angles_deg = torch.tensor([60.0, 120.0]) * uniform(2) - torch.tensor([5.0, 60.0])
     # The camera exposes for the face; what a bright or dark room changes is the rest.
-    room, level = uniform(1), 0.55 + 0.6 * uniform(1)
+    room, level = uniform(1), 0.5 + 0.5 * uniform(1)
     warmth = 0.12 * (uniform(1) - 0.5)
     tint = torch.cat((1 + warmth, torch.ones_like(warmth), 1 - warmth), dim=-1)
     pupil_mm = 6.0 - 3.4 * room[:, 0] + 0.35 * bounded_normal((num_steps,), stream)
     drawn = {
         "light_direction": pitch_yaw_to_vector(angles_deg.deg2rad()),
         "light_rgb": level * tint,
-        "ambient_rgb": level * (0.25 + 0.4 * uniform(1)) * (2 - tint),
+        "ambient_rgb": level * (0.35 + 0.45 * uniform(1)) * (2 - tint),
         "screen_rgb": (0.35 - 0.3 * room) * (0.4 + 0.6 * uniform(1)) * (0.7 + 0.3 * uniform(3)),
         "background_rgb": 0.75 * uniform(2, 1) * (0.55 + 0.45 * uniform(2, 3)),
         "background_wave": torch.tensor([16.0, 16.0, 6.28]) * (uniform(3) - 0.5),

@@ -19,8 +19,8 @@ from gaze_exp.data.synthetic.surface import Surface
 
 _FINE_MM = 1.0
 """Pixels wider than this show neither veins nor the reflected screen."""
-_SCLERA_RGB = (0.80, 0.76, 0.73)
-_CORNER_RGB = (0.62, 0.34, 0.30)
+_SCLERA_RGB = (0.52, 0.48, 0.45)
+_CORNER_RGB = (0.42, 0.22, 0.19)
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def look_at_eyes(scene: Scene, surface: Surface, *, ambient: Tensor, key: Tensor
         white = white * (1.0 - _veins(person, normal, axis, side))
     colour = white + iris[:, None] * (iris_rgb - white)
     glow = (0.25 + 0.75 * (normal * light.float()[frame]).sum(-1)).clamp_(min=0.0)
-    colour = colour * (ambient[frame] + glow[:, None] * key[frame]) * (1.0 - 0.55 * lids.shadow)[:, None]
+    colour = colour * (ambient[frame] + glow[:, None] * key[frame]) * (1.0 - 0.6 * lids.shadow)[:, None]
     glint = lamp_glint(start_mm, direction, axis, light.float()[frame], rays.pixel_mm)
     colour = colour + glint[:, None] * 0.9 * key[frame]
     if rays.pixel_mm < _FINE_MM:
@@ -178,9 +178,9 @@ class _Lids:
         self.below_top = y - top
         self.opening = inside(self.below_top, pixel_mm) * inside(bottom - y, pixel_mm) * within
         self.shadow = torch.exp(-self.below_top.clamp(min=0.0) / 1.6)
-        outer = 0.55 + 0.25 * self.place
+        outer = 0.85 + 0.35 * self.place
         self.lash = 0.9 * band(self.below_top + 0.2, outer, pixel_mm) * within
-        lower_lash = 0.25 * band(bottom - y + 0.4, 0.4, pixel_mm) * within
+        lower_lash = 0.4 * band(bottom - y + 0.4, 0.4, pixel_mm) * within
         self.lash = torch.maximum(self.lash, lower_lash)
         fold_y = self.below_top + 2.6 + 0.25 * upper
         self.crease = 0.45 * band(fold_y, 0.6, pixel_mm + 0.6) * inside(1.1 * half - temporal.abs(), 3.0)
