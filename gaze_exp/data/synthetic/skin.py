@@ -65,7 +65,7 @@ def paint_head(person: Person, surface: Surface) -> Tensor:
     if highest < 10.0 - person.brow_height_mm:
         # Painted straight through the head; only its front shows them.
         front = (z < 30.0).float()
-        colour = _mix(colour, person.hair_rgb, 0.85 * front * _brows(person, aside, y, pixel_mm))
+        colour = _mix(colour, person.hair_rgb, 0.7 * front * _brows(person, aside, y, pixel_mm))
     strands = 1.0 + 0.2 * torch.sin(1.3 * aside + 0.2 * y + 0.9 * z)
     colour = colour + hair[:, None] * (_rgb(person.hair_rgb) * strands[:, None] - colour)
     return _mix(colour, person.clothes_rgb, surface.clothes)
@@ -84,7 +84,7 @@ def hollows(person: Person, surface: Surface) -> Tensor:
     x, y, _ = surface.point_mm.unbind(1)
     aside = x.abs()
     eye, mouth_y, nose_y = person.eye_distance_mm / 2, mouth_height_mm(person), person.nose_length_mm
-    socket = 0.26 * _blob(aside - eye + 1.0, y + 4.0, 18.0, 8.0)
+    socket = 0.32 * _blob(aside - eye + 1.0, y + 4.0, 18.0, 8.0)
     bag = 0.16 * _blob(aside - eye + 2.0, y - 10.0, 13.0, 4.0)
     corner = 0.14 * _blob(aside - 0.48 * eye, y - 1.0, 4.5, 7.0)
     nostril = 0.75 * _blob(aside - 0.36 * person.nose_width_mm, y - nose_y - 7.0, 2.8, 2.2)
