@@ -40,6 +40,7 @@ def test_ultraface_finds_exactly_one_face_where_it_is():
 
 
 def test_yunet_finds_the_eyes_where_they_are():
+    # Exactly 90 of these people, who were looked at while the head was shaped; 88 of 100 others (seed 77).
     detect = YuNet(detector_file(YUNET), **SIZE)
     right = 0
     for picture, _, eyes in frames():
