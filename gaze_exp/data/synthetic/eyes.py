@@ -91,62 +91,99 @@ def look_at_eyes(scene: Scene, surface: Surface, *, ambient: Tensor, key: Tensor
         The pixels concerned.
     """
     person, rays = scene.person, surface.rays
-    # A lid in front of, or melted into, what is seen.
-    behind_mm = surface.lid_depth_mm - surface.depth_mm[:, None]
-    frame, eye, pixel = torch.nonzero(behind_mm < 4.0, as_tuple=True)
-    seen = (2.0 - behind_mm[frame, eye, pixel] / 2.0).clamp_(0.0, 1.0)
-    direction = rays.direction[frame, :, pixel]
-    start_mm = (rays.origin_mm[:, None] - eye_centres(person).to(rays.origin_mm)).float()[frame, eye]
-    side = 1.0 - 2.0 * eye.float()
-
     axes = optical_axes(scene)
-    upper, lower = (height.float()[frame, eye] for height in lid_heights(scene, axes))
-    lid_mm = start_mm + surface.lid_depth_mm[frame, eye, pixel, None] * direction
-    blink = scene.blink.float()[frame]
+    hits = _hits(scene, surface, axes)
+    upper, lower = (height.float()[hits.frame, hits.eye] for height in lid_heights(scene, axes))
+    lid_mm = hits.start_mm + surface.lid_depth_mm[hits.frame, hits.eye, hits.pixel, None] * hits.direction
     lids = _Lids(
         person,
-        temporal=side * lid_mm[:, 0],
+        temporal=hits.side * lid_mm[:, 0],
         y=lid_mm[:, 1],
         upper=upper,
         lower=lower,
-        blink=blink,
+        blink=scene.blink.float()[hits.frame],
         pixel_mm=rays.pixel_mm,
     )
-
-    axis = axes.float()[frame, eye]
-    iris_rgb, iris, pupil = _iris(
-        person,
-        start_mm,
-        direction,
-        axis,
-        side=side,
-        pupil_radius_mm=scene.pupil_mm.float()[frame] / 2,
-        pixel_mm=rays.pixel_mm,
-    )
-    normal = _eyeball_normal(start_mm, direction)
-    white = _white(lids)
-    if rays.pixel_mm < _FINE_MM:
-        white = white * (1.0 - _veins(person, normal, axis, side))
-    colour = white + iris[:, None] * (iris_rgb - white)
-    glow = (0.25 + 0.75 * (normal * light.float()[frame]).sum(-1)).clamp_(min=0.0)
-    colour = colour * (ambient[frame] + glow[:, None] * key[frame]) * (1.0 - 0.6 * lids.shadow)[:, None]
-    glint = lamp_glint(start_mm, direction, axis, light.float()[frame], rays.pixel_mm)
-    colour = colour + glint[:, None] * 0.9 * key[frame]
-    if rays.pixel_mm < _FINE_MM:
-        eye_mm = eye_centres(person).to(start_mm)[eye]
-        colour = colour + screen_glint(
-            scene, frame=frame, eye_mm=eye_mm, start_mm=start_mm, direction=direction, axis=axis
-        )
+    colour, iris, pupil = _paint(scene, hits, lids, pixel_mm=rays.pixel_mm)
+    light = light.float()[hits.frame]
+    glow = (0.25 + 0.75 * (_eyeball_normal(hits.start_mm, hits.direction) * light).sum(-1)).clamp_(min=0.0)
+    lit = ambient[hits.frame] + glow[:, None] * key[hits.frame]
+    colour = colour * lit * (1.0 - 0.6 * lids.shadow)[:, None]
+    colour = colour + _glints(scene, hits, light=light, key=key, pixel_mm=rays.pixel_mm)
     return EyePixels(
-        frame=frame,
-        pixel=pixel,
+        frame=hits.frame,
+        pixel=hits.pixel,
         colour=colour,
-        opening=seen * lids.opening,
-        lash=seen * lids.lash,
-        crease=seen * lids.crease,
-        eye=eye,
+        opening=hits.seen * lids.opening,
+        lash=hits.seen * lids.lash,
+        crease=hits.seen * lids.crease,
+        eye=hits.eye,
         iris=iris,
         pupil=pupil,
+    )
+
+
+@dataclass(frozen=True)
+class _Hits:
+    """The K pixels that look at a lid or through between the lids; head frame, mm, from the eyeball's centre."""
+
+    frame: Tensor
+    eye: Tensor
+    pixel: Tensor
+    seen: Tensor
+    """(K,) 1 in front of everything, 0 behind something else."""
+    start_mm: Tensor
+    direction: Tensor
+    axis: Tensor
+    side: Tensor
+    """(K,) 1 left, -1 right."""
+
+
+def _hits(scene: Scene, surface: Surface, axes: Tensor) -> _Hits:
+    rays = surface.rays
+    # A lid in front of, or melted into, what is seen.
+    behind_mm = surface.lid_depth_mm - surface.depth_mm[:, None]
+    frame, eye, pixel = torch.nonzero(behind_mm < 4.0, as_tuple=True)
+    centres_mm = eye_centres(scene.person).to(rays.origin_mm)
+    return _Hits(
+        frame=frame,
+        eye=eye,
+        pixel=pixel,
+        seen=(2.0 - behind_mm[frame, eye, pixel] / 2.0).clamp_(0.0, 1.0),
+        start_mm=(rays.origin_mm[:, None] - centres_mm).float()[frame, eye],
+        direction=rays.direction[frame, :, pixel],
+        axis=axes.float()[frame, eye],
+        side=1.0 - 2.0 * eye.float(),
+    )
+
+
+def _paint(scene: Scene, hits: _Hits, lids: "_Lids", *, pixel_mm: float) -> tuple[Tensor, Tensor, Tensor]:
+    """(K, 3) colour of the eyeball, and how much of it is iris and pupil."""
+    iris_rgb, iris, pupil = _iris(
+        scene.person,
+        hits.start_mm,
+        hits.direction,
+        hits.axis,
+        side=hits.side,
+        pupil_radius_mm=scene.pupil_mm.float()[hits.frame] / 2,
+        pixel_mm=pixel_mm,
+    )
+    white = _white(lids)
+    if pixel_mm < _FINE_MM:
+        normal = _eyeball_normal(hits.start_mm, hits.direction)
+        white = white * (1.0 - _veins(scene.person, normal, hits.axis, hits.side))
+    return white + iris[:, None] * (iris_rgb - white), iris, pupil
+
+
+def _glints(scene: Scene, hits: _Hits, *, light: Tensor, key: Tensor, pixel_mm: float) -> Tensor:
+    """(K, 3) what the cornea mirrors: the lamp, and where it can be seen the screen."""
+    glint = lamp_glint(hits.start_mm, hits.direction, hits.axis, light, pixel_mm)
+    mirrored = glint[:, None] * 0.9 * key[hits.frame]
+    if pixel_mm >= _FINE_MM:
+        return mirrored
+    eye_mm = eye_centres(scene.person).to(hits.start_mm)[hits.eye]
+    return mirrored + screen_glint(
+        scene, frame=hits.frame, eye_mm=eye_mm, start_mm=hits.start_mm, direction=hits.direction, axis=hits.axis
     )
 
 

@@ -55,10 +55,7 @@ def draw_sequence(
     Raises:
         ConfigError: unknown kind, or fps not above zero.
     """
-    if kind not in KINDS:
-        raise ConfigError(f"kind: {kind!r} is not known; one of {', '.join(KINDS)}")
-    if fps <= 0:
-        raise ConfigError(f"fps: {fps} is not above zero; 60, 30 or 10")
+    _check(kind, fps)
     time_s = torch.arange(num_frames, dtype=torch.float64) / fps
     until_s = num_frames / fps + 1.0
     fixations = _draw_fixations(kind, until_s, random_stream(seed, number, "fixations"))
@@ -86,6 +83,13 @@ def draw_sequence(
         pupil_mm=pupil_mm.clamp(2.0, 7.0),
         **light,
     )
+
+
+def _check(kind: str, fps: float) -> None:
+    if kind not in KINDS:
+        raise ConfigError(f"kind: {kind!r} is not known; one of {', '.join(KINDS)}")
+    if fps <= 0:
+        raise ConfigError(f"fps: {fps} is not above zero; 60, 30 or 10")
 
 
 def _draw_fixations(kind: str, until_s: float, stream: torch.Generator) -> list[_Fixation]:

@@ -123,24 +123,9 @@ def draw_person(seed: int, *, number: int) -> Person:
     hair = _between(_HAIR, draw.uniform(0.0, 1.0 - 0.7 * darkness) * (len(_HAIR) - 1))
     iris = _IRIS[draw.choice(_IRIS_SHARE)]
     lid_upper, lid_lower = draw.normal(5.0, 0.55), draw.normal(5.1, 0.4)
+    shape = _draw_shape(draw)
     return Person(
-        eye_distance_mm=draw.normal(62.0, 2.5),
-        face_width=draw.normal(1.03, 0.04),
-        face_length=draw.normal(1.03, 0.045),
-        jaw_width=draw.normal(1.0, 0.07),
-        cheek_mm=draw.normal(0.0, 1.8),
-        brow_ridge_mm=draw.normal(0.0, 1.2),
-        nose_length_mm=draw.normal(41.0, 3.0),
-        nose_width_mm=draw.normal(17.0, 2.0),
-        nose_height_mm=draw.normal(22.0, 2.5),
-        mouth_half_width_mm=draw.normal(25.0, 2.2),
-        lip_mm=draw.normal(7.0, 1.4),
-        chin_mm=draw.normal(0.0, 3.0),
-        hairline_mm=draw.normal(68.0, 7.0),
-        hair_volume_mm=draw.uniform(4.0, 18.0),
-        brow_height_mm=draw.normal(20.5, 1.8),
-        brow_half_thickness_mm=draw.normal(2.9, 0.7),
-        brow_arch_mm=draw.normal(3.0, 1.2),
+        **shape,
         stubble=max(0.0, draw.uniform(-1.0, 1.0)),
         beard=max(0.0, draw.uniform(-3.0, 1.0)),
         glasses=_draw_glasses(draw),
@@ -158,9 +143,33 @@ def draw_person(seed: int, *, number: int) -> Person:
         upper_lid_mm=draw.pair(lid_upper, 0.2),
         lower_lid_mm=draw.pair(lid_lower, 0.15),
         lid_follow=draw.normal(0.82, 0.05),
-        kappa_nasal_deg=draw.alike(3.0, 6.0, apart=0.4),
-        kappa_up_deg=draw.alike(-2.0, 2.0, apart=0.3),
+        # Each eye has its own: were they alike, their nasal parts would cancel in the gaze of the face.
+        kappa_nasal_deg=draw.each(3.0, 6.0),
+        kappa_up_deg=draw.each(-2.0, 2.0),
     )
+
+
+def _draw_shape(draw: "_Draw") -> dict[str, float]:
+    """Lengths and scales of the head."""
+    return {
+        "eye_distance_mm": draw.normal(62.0, 2.5),
+        "face_width": draw.normal(1.03, 0.04),
+        "face_length": draw.normal(1.03, 0.045),
+        "jaw_width": draw.normal(1.0, 0.07),
+        "cheek_mm": draw.normal(0.0, 1.8),
+        "brow_ridge_mm": draw.normal(0.0, 1.2),
+        "nose_length_mm": draw.normal(41.0, 3.0),
+        "nose_width_mm": draw.normal(17.0, 2.0),
+        "nose_height_mm": draw.normal(22.0, 2.5),
+        "mouth_half_width_mm": draw.normal(25.0, 2.2),
+        "lip_mm": draw.normal(7.0, 1.4),
+        "chin_mm": draw.normal(0.0, 3.0),
+        "hairline_mm": draw.normal(68.0, 7.0),
+        "hair_volume_mm": draw.uniform(4.0, 18.0),
+        "brow_height_mm": draw.normal(20.5, 1.8),
+        "brow_half_thickness_mm": draw.normal(2.9, 0.7),
+        "brow_arch_mm": draw.normal(3.0, 1.2),
+    }
 
 
 def mirror_person(person: Person) -> Person:
@@ -198,11 +207,8 @@ class _Draw:
     def pair(self, mean: float, spread: float) -> Pair:
         return self.normal(mean, spread), self.normal(mean, spread)
 
-    def alike(self, low: float, high: float, *, apart: float) -> Pair:
-        """Two numbers that differ by about `apart`."""
-        middle = self.uniform(low, high)
-        left, right = (max(low, min(high, middle + self.normal(0.0, apart))) for _ in range(2))
-        return left, right
+    def each(self, low: float, high: float) -> Pair:
+        return self.uniform(low, high), self.uniform(low, high)
 
     def choice(self, shares: Sequence[float]) -> int:
         return int(torch.multinomial(torch.tensor(shares), 1, generator=self.generator))
