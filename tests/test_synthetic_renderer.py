@@ -4,10 +4,12 @@ import pytest
 import torch
 
 from gaze_exp.camera import intrinsics, normalising_warp, project
+from gaze_exp.data.synthetic.drawing import draw_scene
 from gaze_exp.data.synthetic.eyes import iris_depth_mm
 from gaze_exp.data.synthetic.person import draw_person, random_stream
 from gaze_exp.data.synthetic.renderer import render
-from gaze_exp.data.synthetic.scene import ABOVE, draw_scene, eye_centres, mirror_scene, optical_axes
+from gaze_exp.data.synthetic.rigs import ABOVE
+from gaze_exp.data.synthetic.scene import eye_centres, mirror_scene, optical_axes
 from gaze_exp.data.synthetic.views import eye_views, face_view
 
 SIZE_PX = 96

@@ -3,8 +3,10 @@ from dataclasses import replace
 import pytest
 import torch
 
+from gaze_exp.data.synthetic.drawing import draw_scene
 from gaze_exp.data.synthetic.person import draw_person, mirror_person
-from gaze_exp.data.synthetic.scene import ABOVE, BELOW, Rig, draw_scene, eye_centres, mirror_scene, optical_axes
+from gaze_exp.data.synthetic.rigs import ABOVE, BELOW, Rig
+from gaze_exp.data.synthetic.scene import eye_centres, mirror_scene, optical_axes
 from gaze_exp.data.synthetic.views import eye_views, face_view
 from gaze_exp.geometry import angle_between, angular_error, gaze_to_screen, vector_to_pitch_yaw
 

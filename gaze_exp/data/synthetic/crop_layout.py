@@ -1,36 +1,41 @@
 """Synthetic persons as crop files: who goes into which split, and one file written through `CropWriter`."""
 
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gaze_exp.data.crops import CropWriter
+from gaze_exp.data.crops import OPTIONAL, CropWriter
+from gaze_exp.data.synthetic.drawing import FRAMES_PER_STEP, draw_scene
+from gaze_exp.data.synthetic.jobs import Job, OnFrames
+from gaze_exp.data.synthetic.landmarks import landmarks_px
+from gaze_exp.data.synthetic.masks import eye_mask
 from gaze_exp.data.synthetic.person import draw_person, random_stream
 from gaze_exp.data.synthetic.renderer import frames_at_once, render
-from gaze_exp.data.synthetic.scene import FRAMES_PER_STEP, Rig, Scene, draw_scene
+from gaze_exp.data.synthetic.rigs import ABOVE, Rig
+from gaze_exp.data.synthetic.scene import Scene
 from gaze_exp.data.synthetic.views import View, eye_views, face_view
+from gaze_exp.data.synthetic.warps import warp
 
 SOURCE_FPS = 60
 SAMPLE_HZ = 1
 
 _OPTIONAL = {
-    "validity": ((), "bool"),
-    "valid_left": ((), "bool"),
-    "valid_right": ((), "bool"),
-    "step_id": ((), "int32"),
-    "frame_index": ((), "int64"),
-    "timestamp": ((), "int64"),
-    "gaze_left": ((2,), "float32"),
-    "gaze_right": ((2,), "float32"),
-    "pog_px": ((2,), "float32"),
-    "head": ((2,), "float32"),
-    "face_R": ((3, 3), "float32"),
-    "face_o": ((3,), "float32"),
+    **OPTIONAL,
+    "pupil_mm": ((), "float32"),
+    "landmarks_px": ((68, 2), "float32"),
+    "head_rotation": ((3, 3), "float32"),
+    "head_position_mm": ((3,), "float32"),
+    **{f"{eye}_R": ((3, 3), "float32") for eye in ("left", "right")},
+    **{f"{eye}_o": ((3,), "float32") for eye in ("left", "right")},
+    **{f"{patch}_W": ((3, 3), "float64") for patch in ("face", "left", "right")},
 }
+_MASKS = {"mask_left": "leye", "mask_right": "reye"}
+_SIDES = {"face": "face", "left": "leye", "right": "reye"}
 
 
 @dataclass(frozen=True)
@@ -38,9 +43,12 @@ class Recording:
     """One person's place in the data set."""
 
     number: int
-    """Unique over all splits; the person is drawn from it."""
+    """Unique over all splits."""
     folder: str
     """`train01`."""
+    seed: int
+    """The person is drawn from this seed and the next number."""
+    drawn: int
 
     @property
     def participant(self) -> str:
@@ -60,20 +68,34 @@ class Recording:
         return root / self.folder / self.participant / f"frames_{camera}.h5"
 
 
-def recordings(*, num_train: int, num_val: int, num_test: int) -> list[Recording]:
+def recordings(
+    *,
+    num_train: int,
+    num_val: int,
+    num_test: int,
+    seed: int,
+    own_seeds: Mapping[str, int | None] = MappingProxyType({}),
+) -> list[Recording]:
     """Persons of all splits, numbered through.
 
     Args:
         num_train: persons to train on.
         num_val: persons to validate on.
         num_test: persons to test on.
+        seed: of the whole data set; a person is drawn from it and their number.
+        own_seeds: split -> a seed of its own, from which its persons are drawn as 1, 2, ...
 
     Returns:
         Recordings in the order of their numbers.
     """
-    counts = {"train": num_train, "val": num_val, "test": num_test}
-    folders = [f"{split}{index:02d}" for split, num in counts.items() for index in range(1, num + 1)]
-    return [Recording(number, folder) for number, folder in enumerate(folders, start=1)]
+    people: list[Recording] = []
+    for split, num in {"train": num_train, "val": num_val, "test": num_test}.items():
+        own = own_seeds.get(split)
+        for index in range(1, num + 1):
+            number = len(people) + 1
+            identity = (seed, number) if own is None else (own, index)
+            people.append(Recording(number, f"{split}{index:02d}", *identity))
+    return people
 
 
 def file_bytes(*, num_frames: int, face_size: int, eye_size: int) -> int:
@@ -95,12 +117,12 @@ def write_recording(
     *,
     recording: Recording,
     rig: Rig,
-    scene_seed: int,
     num_frames: int,
     face_size: int,
     eye_size: int,
     camera: str,
-    on_frames: Callable[[int], None],
+    masks: bool = False,
+    on_frames: OnFrames,
 ) -> None:
     """Draw, render and write one person.
 
@@ -108,35 +130,48 @@ def write_recording(
         path: the crop file; there whole or not at all.
         recording: whose.
         rig: camera and screen.
-        scene_seed: of the whole data set.
         num_frames: rows.
         face_size: side of the face crop, px.
         eye_size: side of the eye crops, px.
         camera: the camera's name, for the attributes.
+        masks: write `mask_left` and `mask_right` too.
         on_frames: told how many frames were finished since last time; an exception from it stops the file.
 
     Raises:
         DataError: the file cannot be written.
     """
-    person = draw_person(scene_seed, number=recording.number)
-    scene = draw_scene(person, rig=rig, num_frames=num_frames, seed=scene_seed, number=recording.number)
-    views = {"face": face_view(scene), **dict(zip(("leye", "reye"), eye_views(scene), strict=True))}
-    labels = _labels(scene, views)
-    noise = {name: random_stream(scene_seed, recording.number, "noise", name) for name in views}
+    seed, drawn = recording.seed, recording.drawn
+    scene = draw_scene(draw_person(seed, number=drawn), rig=rig, num_frames=num_frames, seed=seed, number=drawn)
+    views = _views(scene)
     sizes = {"face": face_size, "leye": eye_size, "reye": eye_size}
+    labels = _labels(scene, views, sizes)
+    noise = {name: random_stream(seed, drawn, "noise", name) for name in views}
     chunk = frames_at_once(min(face_size, eye_size))
-    attrs = {**_attributes(scene), "camera": camera, "participant": recording.participant, "scene_seed": scene_seed}
+    attrs = {**_attributes(scene), "camera": camera, "participant": recording.participant, "scene_seed": seed}
+    optional = _OPTIONAL | (dict.fromkeys(_MASKS, ((eye_size, eye_size), "uint8")) if masks else {})
     with CropWriter(
-        path, num_rows=num_frames, face_size=face_size, eye_size=eye_size, optional=_OPTIONAL, attrs=attrs
+        path, num_rows=num_frames, face_size=face_size, eye_size=eye_size, optional=optional, attrs=attrs
     ) as writer:
         for start in range(0, num_frames, chunk):
             stop = min(start + chunk, num_frames)
-            images = {
-                name: _render_frames(scene.frames(start, stop), view.frames(start, stop), sizes[name], noise[name])
-                for name, view in views.items()
-            }
-            writer.append(images | {name: values[start:stop] for name, values in labels.items()})
+            rows = _render_rows(scene.frames(start, stop), sizes, noise, masks=masks)
+            rows |= {name: values[start:stop] for name, values in labels.items()}
+            writer.append(rows)
             on_frames(stop - start)
+
+
+def _views(scene: Scene) -> dict[str, View]:
+    return {"face": face_view(scene), **dict(zip(("leye", "reye"), eye_views(scene), strict=True))}
+
+
+def _render_rows(
+    scene: Scene, sizes: dict[str, int], noise: dict[str, torch.Generator], *, masks: bool
+) -> dict[str, np.ndarray]:
+    views = _views(scene)
+    rows = {name: _render_frames(scene, view, sizes[name], noise[name]) for name, view in views.items()}
+    for name, eye in _MASKS.items() if masks else ():
+        rows[name] = eye_mask(scene, views[eye], size_px=sizes[eye]).numpy().astype(np.uint8)
+    return rows
 
 
 def _render_frames(scene: Scene, view: View, size_px: int, noise: torch.Generator) -> np.ndarray:
@@ -149,11 +184,10 @@ def _render_frames(scene: Scene, view: View, size_px: int, noise: torch.Generato
     return torch.cat(parts).numpy()
 
 
-def _labels(scene: Scene, views: dict[str, View]) -> dict[str, np.ndarray]:
+def _labels(scene: Scene, views: dict[str, View], sizes: dict[str, int]) -> dict[str, np.ndarray]:
     face = views["face"]
     index = torch.arange(scene.num_frames)
     in_step = index % FRAMES_PER_STEP
-    seen = torch.ones(scene.num_frames, dtype=torch.bool)
     frame_index = in_step * (SOURCE_FPS // SAMPLE_HZ)
     values: dict[str, Tensor] = {
         "gaze": face.gaze,
@@ -163,12 +197,19 @@ def _labels(scene: Scene, views: dict[str, View]) -> dict[str, np.ndarray]:
         "face_R": face.rotation,
         "face_o": face.origin_mm,
         "pog_px": scene.target_px,
-        "validity": seen,
-        "valid_left": seen,
-        "valid_right": seen,
+        "validity": scene.valid,
+        "valid_left": scene.valid,
+        "valid_right": scene.valid,
         "step_id": scene.step,
         "frame_index": frame_index,
         "timestamp": index * (10**9 // SAMPLE_HZ),
+        "pupil_mm": scene.pupil_mm,
+        "landmarks_px": landmarks_px(scene, width_px=scene.rig.width_px, height_px=scene.rig.height_px),
+        "head_rotation": scene.head_rotation,
+        "head_position_mm": scene.head_position_mm,
+        **{f"{side}_R": views[_SIDES[side]].rotation for side in ("left", "right")},
+        **{f"{side}_o": views[_SIDES[side]].origin_mm for side in ("left", "right")},
+        **{f"{side}_W": warp(scene, views[name], size_px=sizes[name]) for side, name in _SIDES.items()},
     }
     dtypes = {name: dtype for name, (_, dtype) in _OPTIONAL.items()} | {"gaze": "float32"}
     return {name: tensor.numpy().astype(dtypes[name]) for name, tensor in values.items()}
@@ -186,3 +227,52 @@ def _attributes(scene: Scene) -> dict[str, object]:
         "mm_per_px": np.full(2, rig.mm_per_px),
         "screen_px": np.array(rig.screen_px),
     }
+
+
+def crop_jobs(
+    root: Path,
+    people: Sequence[Recording],
+    *,
+    num_frames: int,
+    face_size: int,
+    eye_size: int,
+    rig: Rig = ABOVE,
+    camera: str = "basler",
+    masks: bool = False,
+) -> list[Job]:
+    """One job a person.
+
+    Args:
+        root: the data folder.
+        people: who is in it.
+        num_frames: rows of each file.
+        face_size: side of the face crop, px.
+        eye_size: side of the eye crops, px.
+        rig: camera and screen.
+        camera: the camera in the file name.
+        masks: write `mask_left` and `mask_right` too.
+
+    Returns:
+        Jobs, each of which writes one `frames_<camera>.h5`.
+    """
+
+    def job(recording: Recording) -> Job:
+        path = recording.path(root, camera=camera)
+
+        def write(on_frames: OnFrames) -> None:
+            write_recording(
+                path,
+                recording=recording,
+                rig=rig,
+                num_frames=num_frames,
+                face_size=face_size,
+                eye_size=eye_size,
+                camera=camera,
+                masks=masks,
+                on_frames=on_frames,
+            )
+
+        size = file_bytes(num_frames=num_frames, face_size=face_size, eye_size=eye_size)
+        return Job(path=path, num_frames=num_frames, num_bytes=size, write=write)
+
+    return [job(recording) for recording in people]

@@ -9,10 +9,16 @@ from typing import Any
 
 from gaze_exp.data.datamodule import CropDataModule
 from gaze_exp.data.synthetic.rendering import RenderPlan, is_complete, render_crops
-from gaze_exp.data.synthetic.scene import ABOVE, BELOW
+from gaze_exp.data.synthetic.rigs import ABOVE, BELOW
 from gaze_exp.errors import ConfigError, DataError
 
 log = logging.getLogger(__name__)
+
+_NO_PIXELS = {
+    *("datamodule", "rendering", "jobs", "set_plan", "layouts", "contact_sheet", "video"),
+    *("eve_layout", "eve_labels", "eve_screen", "calibration_layout"),
+}
+"""Files that cannot change what is in a crop file."""
 
 
 class SyntheticDataModule(CropDataModule):
@@ -103,6 +109,6 @@ def _folder_name(plan: RenderPlan) -> str:
     """Sizes to read, and a hash of the plan and of the code that draws: old pictures are never taken for new."""
     digest = hashlib.sha256(repr(sorted(asdict(plan).items())).encode())
     for source in sorted(Path(__file__).parent.glob("*.py")):
-        if source.name not in (Path(__file__).name, "rendering.py"):
+        if source.stem not in _NO_PIXELS:
             digest.update(source.read_bytes())
     return f"face{plan.face_size}_eyes{plan.eye_size}_seed{plan.scene_seed}_{digest.hexdigest()[:10]}"

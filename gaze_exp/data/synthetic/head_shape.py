@@ -47,16 +47,19 @@ def head_ellipsoids(person: Person) -> list[Ellipsoid]:
 
 def _skull(person: Person) -> list[Ellipsoid]:
     wide, long, cheek, ridge = person.face_width, person.face_length, person.cheek_mm, person.brow_ridge_mm
+    # Large and deep rather than small and high: what meets the rest at a flat angle melts into it.
     parts = [
         Ellipsoid((0.0, -34.0, 70.0), (74.0 * wide, 92.0, 91.0)),
-        Ellipsoid((0.0, 46.0 * long, 46.0), (60.0 * wide * person.jaw_width, 70.0 * long, 71.0)),
-        Ellipsoid((0.0, 88.0 * long, 11.0 - person.chin_mm), (33.0, 25.0, 27.0)),
-        Ellipsoid((0.0, -21.0, 2.0), (15.0, 12.0, 21.0)),
+        Ellipsoid((0.0, 40.0 * long, 50.0), (61.0 * wide * person.jaw_width, 74.0 * long, 75.0)),
+        Ellipsoid((0.0, 72.0 * long, 26.0 - person.chin_mm), (37.0, 40.0 * long, 43.0)),
+        Ellipsoid((0.0, 8.0, 49.0 - cheek), (65.0 * wide, 62.0, 58.0)),
+        Ellipsoid((0.0, -24.0, 14.0), (26.0, 20.0, 31.5)),
     ]
     for side in (1.0, -1.0):
         parts += [
-            Ellipsoid((side * 29.0 * wide * person.jaw_width, 33.0 * long, 15.0 - cheek), (27.0, 25.0, 25.0)),
-            Ellipsoid((side * 27.0 * wide, -22.0, 5.0 - ridge), (28.0, 10.0, 18.5)),
+            Ellipsoid((side * 27.0 * wide * person.jaw_width, 34.0 * long, 26.0 - cheek), (35.0, 36.0, 37.0)),
+            Ellipsoid((side * person.eye_distance_mm / 2, 0.0, 8.5), (23.0, 17.0, 18.5)),
+            Ellipsoid((side * 22.0 * wide, -25.0, 16.0 - ridge), (28.0, 13.0, 29.5)),
         ]
     return parts
 
@@ -66,11 +69,13 @@ def _nose(person: Person) -> list[Ellipsoid]:
     tip_z = -20.0 - height
     lean_deg = math.degrees(math.atan2(height - 6.0, tip_y))
     parts = [
-        Ellipsoid((0.0, 0.47 * tip_y, -4.0 - 0.45 * height), (0.62 * width, 0.68 * tip_y, 17.0), lean_deg),
-        Ellipsoid((0.0, tip_y, tip_z + 12.0), (0.55 * width, 9.0, 13.0)),
+        Ellipsoid((0.0, 0.42 * tip_y, -3.0 - 0.42 * height), (0.55 * width, 0.80 * tip_y, 16.0), lean_deg),
+        # The sides slope down to the cheeks.
+        Ellipsoid((0.0, 0.62 * tip_y, -1.0 - 0.25 * height), (1.0 * width, 0.72 * tip_y, 16.0), lean_deg),
+        Ellipsoid((0.0, tip_y - 1.0, tip_z + 13.0), (0.62 * width, 9.5, 14.0)),
     ]
     return parts + [
-        Ellipsoid((side * 0.62 * width, tip_y + 2.0, -20.0 - 0.25 * height), (0.38 * width, 6.5, 9.0))
+        Ellipsoid((side * 0.58 * width, tip_y + 1.5, -18.0 - 0.2 * height), (0.42 * width, 7.0, 12.0))
         for side in (1.0, -1.0)
     ]
 
@@ -78,9 +83,9 @@ def _nose(person: Person) -> list[Ellipsoid]:
 def _mouth(person: Person) -> list[Ellipsoid]:
     line_y, lip, half = mouth_height_mm(person), person.lip_mm, person.mouth_half_width_mm
     return [
-        Ellipsoid((0.0, line_y - 0.5 * lip, -14.0), (half, 0.75 * lip, 13.0)),
-        Ellipsoid((0.0, line_y + 0.6 * lip, -13.0), (0.85 * half, 0.8 * lip, 13.0)),
-        Ellipsoid((0.0, line_y - 9.0, -7.0), (0.9 * half, 13.0, 17.0)),
+        Ellipsoid((0.0, line_y - 0.5 * lip, -13.0), (half, 0.85 * lip, 13.0)),
+        Ellipsoid((0.0, line_y + 0.6 * lip, -12.5), (0.85 * half, 0.9 * lip, 13.0)),
+        Ellipsoid((0.0, line_y - 6.0, 8.0), (1.25 * half, 25.0, 31.0)),
     ]
 
 
@@ -89,11 +94,11 @@ def _around_the_face(person: Person) -> list[Ellipsoid]:
     # Twice: what falls over the forehead and what grows behind the face are cut differently.
     radii_mm = (77.0 * wide + volume, 90.0 + volume, 92.0 + volume / 3)
     hair = Ellipsoid((0.0, -40.0, 78.0), radii_mm, material="hair")
-    ears = [Ellipsoid((side * 75.0 * wide, 12.0, 72.0), (9.0, 30.0, 16.0)) for side in (1.0, -1.0)]
+    ears = [Ellipsoid((side * 73.0 * wide, 10.0, 66.0), (11.0, 31.0, 15.0)) for side in (1.0, -1.0)]
     return [
         *ears,
-        Ellipsoid((0.0, 150.0, 72.0), (46.0 * wide, 120.0, 50.0)),
-        Ellipsoid((0.0, 300.0, 95.0), (215.0, 132.0, 100.0), material="clothes"),
+        Ellipsoid((0.0, 150.0, 72.0), (48.0 * wide, 120.0, 50.0)),
+        Ellipsoid((0.0, 440.0, 100.0), (225.0, 268.0, 108.0), material="clothes"),
         hair,
         hair,
     ]
@@ -114,6 +119,17 @@ class HeadMatrices:
     blend: Tensor
     """(12, P) float32: what melts: the gradient (6 of Q, 3 of Qc with Q = A'A), hair, clothes, all."""
 
+    def to(self, device: torch.device) -> "HeadMatrices":
+        """Move the matrices to a device.
+
+        Args:
+            device: where the rays are.
+
+        Returns:
+            The same head there.
+        """
+        return HeadMatrices(*(matrix.to(device) for matrix in vars(self).values()))
+
 
 @lru_cache(maxsize=8)
 def head_matrices(person: Person) -> HeadMatrices:
@@ -125,7 +141,11 @@ def head_matrices(person: Person) -> HeadMatrices:
     Returns:
         Ellipsoids in the order of `head_ellipsoids`.
     """
-    parts = head_ellipsoids(person)
+    with torch.device("cpu"):
+        return _matrices(head_ellipsoids(person))
+
+
+def _matrices(parts: list[Ellipsoid]) -> HeadMatrices:
     shape = torch.stack([_shape(part) for part in parts])
     radii_mm = torch.tensor([part.radii_mm for part in parts], dtype=torch.float64)
     centre_mm = torch.tensor([part.centre_mm for part in parts], dtype=torch.float64)

@@ -22,6 +22,19 @@ _IRIS_SHARE = (0.32, 0.26, 0.14, 0.18, 0.10)
 
 
 @dataclass(frozen=True)
+class Glasses:
+    """A frame; its lenses do not bend the light."""
+
+    half_width_mm: float
+    """Of one lens."""
+    half_height_mm: float
+    corner_mm: float
+    """Radius of the corners."""
+    thickness_mm: float
+    rgb: Colour
+
+
+@dataclass(frozen=True)
 class Person:
     """What stays the same in every frame of one person."""
 
@@ -51,6 +64,15 @@ class Person:
     brow_arch_mm: float
     stubble: float
     """0 none, 1 a dark shadow."""
+    beard: float
+    """0 none, 1 chin and upper lip covered."""
+    glasses: Glasses | None
+    freckles: float
+    """0 even skin, 1 blotched."""
+    veins: float
+    """0 white eyes, 1 red ones."""
+    iris_turn: float
+    """Radians that turn the pattern of the iris."""
     skin_rgb: Colour
     lip_rgb: Colour
     hair_rgb: Colour
@@ -101,25 +123,15 @@ def draw_person(seed: int, *, number: int) -> Person:
     hair = _between(_HAIR, draw.uniform(0.0, 1.0 - 0.7 * darkness) * (len(_HAIR) - 1))
     iris = _IRIS[draw.choice(_IRIS_SHARE)]
     lid_upper, lid_lower = draw.normal(5.0, 0.55), draw.normal(5.1, 0.4)
+    shape = _draw_shape(draw)
     return Person(
-        eye_distance_mm=draw.normal(63.0, 2.6),
-        face_width=draw.normal(1.0, 0.045),
-        face_length=draw.normal(1.0, 0.05),
-        jaw_width=draw.normal(1.0, 0.07),
-        cheek_mm=draw.normal(0.0, 1.8),
-        brow_ridge_mm=draw.normal(0.0, 1.2),
-        nose_length_mm=draw.normal(41.0, 3.0),
-        nose_width_mm=draw.normal(17.0, 2.0),
-        nose_height_mm=draw.normal(22.0, 2.5),
-        mouth_half_width_mm=draw.normal(25.0, 2.2),
-        lip_mm=draw.normal(7.0, 1.4),
-        chin_mm=draw.normal(0.0, 3.0),
-        hairline_mm=draw.normal(68.0, 7.0),
-        hair_volume_mm=draw.uniform(1.0, 15.0),
-        brow_height_mm=draw.normal(20.5, 1.8),
-        brow_half_thickness_mm=draw.normal(2.9, 0.7),
-        brow_arch_mm=draw.normal(3.0, 1.2),
+        **shape,
         stubble=max(0.0, draw.uniform(-1.0, 1.0)),
+        beard=max(0.0, draw.uniform(-3.0, 1.0)),
+        glasses=_draw_glasses(draw),
+        freckles=draw.uniform(0.1, 1.0),
+        veins=draw.uniform(0.0, 1.0),
+        iris_turn=draw.uniform(0.0, 6.28),
         skin_rgb=_linear(skin),
         lip_rgb=_linear((skin[0] * 0.86, skin[1] * 0.66, skin[2] * 0.68)),
         hair_rgb=_linear(hair),
@@ -131,9 +143,33 @@ def draw_person(seed: int, *, number: int) -> Person:
         upper_lid_mm=draw.pair(lid_upper, 0.2),
         lower_lid_mm=draw.pair(lid_lower, 0.15),
         lid_follow=draw.normal(0.82, 0.05),
-        kappa_nasal_deg=draw.pair(4.5, 1.3),
-        kappa_up_deg=draw.pair(0.0, 1.2),
+        # Each eye has its own: were they alike, their nasal parts would cancel in the gaze of the face.
+        kappa_nasal_deg=draw.each(3.0, 6.0),
+        kappa_up_deg=draw.each(-2.0, 2.0),
     )
+
+
+def _draw_shape(draw: "_Draw") -> dict[str, float]:
+    """Lengths and scales of the head."""
+    return {
+        "eye_distance_mm": draw.normal(62.0, 2.5),
+        "face_width": draw.normal(1.03, 0.04),
+        "face_length": draw.normal(1.03, 0.045),
+        "jaw_width": draw.normal(1.0, 0.07),
+        "cheek_mm": draw.normal(0.0, 1.8),
+        "brow_ridge_mm": draw.normal(0.0, 1.2),
+        "nose_length_mm": draw.normal(41.0, 3.0),
+        "nose_width_mm": draw.normal(17.0, 2.0),
+        "nose_height_mm": draw.normal(22.0, 2.5),
+        "mouth_half_width_mm": draw.normal(25.0, 2.2),
+        "lip_mm": draw.normal(7.0, 1.4),
+        "chin_mm": draw.normal(0.0, 3.0),
+        "hairline_mm": draw.normal(68.0, 7.0),
+        "hair_volume_mm": draw.uniform(4.0, 18.0),
+        "brow_height_mm": draw.normal(20.5, 1.8),
+        "brow_half_thickness_mm": draw.normal(2.9, 0.7),
+        "brow_arch_mm": draw.normal(3.0, 1.2),
+    }
 
 
 def mirror_person(person: Person) -> Person:
@@ -171,8 +207,25 @@ class _Draw:
     def pair(self, mean: float, spread: float) -> Pair:
         return self.normal(mean, spread), self.normal(mean, spread)
 
+    def each(self, low: float, high: float) -> Pair:
+        return self.uniform(low, high), self.uniform(low, high)
+
     def choice(self, shares: Sequence[float]) -> int:
         return int(torch.multinomial(torch.tensor(shares), 1, generator=self.generator))
+
+
+def _draw_glasses(draw: _Draw) -> Glasses | None:
+    """One person in five wears them; the same numbers are drawn for all."""
+    half_height_mm = draw.uniform(15.0, 21.0)
+    shade, warmth = draw.uniform(0.05, 0.45), draw.uniform(0.7, 1.0)
+    glasses = Glasses(
+        half_width_mm=draw.uniform(22.0, 26.0),
+        half_height_mm=half_height_mm,
+        corner_mm=draw.uniform(0.35, 0.95) * half_height_mm,
+        thickness_mm=draw.uniform(0.8, 3.2),
+        rgb=_linear((shade, shade * warmth, shade * warmth * warmth)),
+    )
+    return glasses if draw.uniform(0.0, 1.0) < 0.2 else None
 
 
 def _between(palette: Sequence[Colour], place: float) -> Colour:

@@ -4,27 +4,15 @@ Each file appears under its own name only when it is whole, and the manifest onl
 rendering that was stopped goes on with the files that are missing.
 """
 
-import contextlib
-import fcntl
 import json
 import logging
-import os
-import shutil
-import sys
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-import torch
-
 from gaze_exp.atomic_write import atomic_write
-from gaze_exp.data.synthetic.crop_layout import Recording, file_bytes, recordings, write_recording
-from gaze_exp.data.synthetic.scene import Rig
-from gaze_exp.errors import DataError
+from gaze_exp.data.synthetic.crop_layout import Recording, crop_jobs, recordings
+from gaze_exp.data.synthetic.jobs import alone_in, run_jobs
+from gaze_exp.data.synthetic.rigs import Rig
 
 log = logging.getLogger(__name__)
 
@@ -49,12 +37,11 @@ class RenderPlan:
     def recordings(self) -> list[Recording]:
         """The persons, numbered through."""
         return recordings(
-            num_train=self.num_train_persons, num_val=self.num_val_persons, num_test=self.num_test_persons
+            num_train=self.num_train_persons,
+            num_val=self.num_val_persons,
+            num_test=self.num_test_persons,
+            seed=self.scene_seed,
         )
-
-
-class _Stopped(Exception):  # noqa: N818  not an error: someone pressed Ctrl-C, or another file failed
-    pass
 
 
 def is_complete(folder: Path, plan: RenderPlan) -> bool:
@@ -82,125 +69,29 @@ def render_crops(folder: Path, plan: RenderPlan) -> None:
     Raises:
         DataError: the folder cannot be written, or the disk is too small.
     """
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-        with _alone_in(folder):
-            if is_complete(folder, plan):  # another process was faster
-                return
-            paths = {recording: recording.path(folder, camera=plan.camera) for recording in plan.recordings}
-            expected = _sizes(folder)
-            missing = {
-                recording: path
-                for recording, path in paths.items()
-                if not path.is_file() or path.stat().st_size != expected.get(_name(path, folder), path.stat().st_size)
-            }
-            (folder / MANIFEST).unlink(missing_ok=True)
-            _require_space(folder, plan, num_files=len(missing))
-            _render(missing, plan, folder)
-            _write_manifest(folder, plan, list(paths.values()))
-    except OSError as error:
-        reason = os.strerror(error.errno) if error.errno else str(error)
-        raise DataError(f"data.root: cannot write to {folder}: {reason}; choose another data.root") from error
-
-
-def _render(missing: dict[Recording, Path], plan: RenderPlan, folder: Path) -> None:
-    """One person a thread, one thread a core; torch itself must not split its work again."""
-    num_threads = max(1, min(torch.get_num_threads(), len(missing)))
-    stop = threading.Event()
-    total = len(missing) * plan.frames_per_person
-    log.info("rendering %d persons, %d frames, into %s", len(missing), total, folder)
-    with _one_torch_thread(), _progress(total) as tell, ThreadPoolExecutor(num_threads) as pool:
-
-        def on_frames(num: int) -> None:
-            if stop.is_set():
-                raise _Stopped
-            tell(num)
-
-        def work(recording: Recording, path: Path) -> None:
-            if stop.is_set():
-                return
-            write_recording(
-                path,
-                recording=recording,
-                rig=plan.rig,
-                scene_seed=plan.scene_seed,
-                num_frames=plan.frames_per_person,
-                face_size=plan.face_size,
-                eye_size=plan.eye_size,
-                camera=plan.camera,
-                on_frames=on_frames,
-            )
-
-        futures = [pool.submit(work, recording, path) for recording, path in missing.items()]
-        try:
-            done, _ = wait(futures, return_when=FIRST_EXCEPTION)
-            for future in done:
-                future.result()
-        finally:
-            stop.set()
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _alone_in(folder: Path) -> Iterator[None]:
-    """Two runs with the same data set must not write the same files; the second waits and finds them."""
-    with (folder / ".lock").open("w", encoding="utf-8") as lock:
-        with contextlib.suppress(OSError):  # a file system without locks
-            fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal, a line now and then elsewhere."""
-    if not sys.stdout.isatty():
-        yield _Lines(total).advance
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as bar:
-        task = bar.add_task("rendering frames", total=total)
-        yield lambda num: bar.advance(task, num)
-
-
-class _Lines:
-    """Says how far it is, every ten seconds and at the end."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.done = 0
-        self.started = self.told = time.monotonic()
-        self.lock = threading.Lock()
-
-    def advance(self, num: int) -> None:
-        with self.lock:
-            self.done += num
-            now = time.monotonic()
-            if self.done < self.total and now - self.told < 10.0:
-                return
-            self.told = now
-            rate = self.done / max(1e-9, now - self.started)
-            log.info("rendered %d of %d frames (%.0f frames/s)", self.done, self.total, rate)
-
-
-def _require_space(folder: Path, plan: RenderPlan, *, num_files: int) -> None:
-    each = file_bytes(num_frames=plan.frames_per_person, face_size=plan.face_size, eye_size=plan.eye_size)
-    needed, free = each * num_files, shutil.disk_usage(folder).free
-    if needed > free:
-        raise DataError(
-            f"data.root: {folder} needs {needed / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free; free some, "
-            f"choose another data.root, or render less (data.frames_per_person, data.num_train_persons)"
+    with alone_in(folder):
+        if is_complete(folder, plan):  # another process was faster
+            return
+        expected = _sizes(folder)
+        jobs = crop_jobs(
+            folder,
+            plan.recordings,
+            rig=plan.rig,
+            num_frames=plan.frames_per_person,
+            face_size=plan.face_size,
+            eye_size=plan.eye_size,
+            camera=plan.camera,
         )
+        missing = [job for job in jobs if not _is_whole(job.path, expected.get(_name(job.path, folder)))]
+        (folder / MANIFEST).unlink(missing_ok=True)
+        log.info("rendering %d persons, %d frames, into %s", len(missing), sum(j.num_frames for j in missing), folder)
+        run_jobs(missing, folder=folder)
+        _write_manifest(folder, plan, [job.path for job in jobs])
+
+
+def _is_whole(path: Path, size: int | None) -> bool:
+    """Whether a file is there, and as large as the manifest says where there is one."""
+    return path.is_file() and size in {None, path.stat().st_size}
 
 
 def _write_manifest(folder: Path, plan: RenderPlan, paths: list[Path]) -> None:

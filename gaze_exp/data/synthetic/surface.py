@@ -16,7 +16,7 @@ from gaze_exp.data.synthetic.person import Person
 from gaze_exp.data.synthetic.scene import Scene
 from gaze_exp.data.synthetic.views import View
 
-_MELT_MM = 9.0
+_MELT_MM = 13.0
 """Depth over which two ellipsoids melt into each other."""
 _SOFT_PX, _SINK_MM = 0.8, 40.0
 """Where an ellipsoid begins to sink, and how deep it lies one pixel further out."""
@@ -102,6 +102,28 @@ def cast_rays(scene: Scene, view: View, *, size_px: int) -> Rays:
     return Rays(origin_mm, basis, grid, pixel_mm=view.camera.width_mm / size_px)
 
 
+def cast_frame_rays(scene: Scene, *, width_px: int, height_px: int) -> Rays:
+    """Rays through the centres of the pixels of the camera's own image, of one frame.
+
+    Args:
+        scene: 1 frame.
+        width_px: of the image.
+        height_px: of the image.
+
+    Returns:
+        Rays with N = width_px * height_px, row by row; depth is along the camera's axis.
+    """
+    to_head = scene.head_rotation.transpose(-1, -2)
+    origin_mm = -(to_head @ scene.head_position_mm[..., None])[..., 0]
+    camera_matrix = scene.rig.scaled_camera_matrix(width_px=width_px, height_px=height_px)
+    (fx, _, cx), (_, fy, cy) = camera_matrix[:2].tolist()
+    x, y = (torch.arange(width_px) + 0.5 - cx) / fx, (torch.arange(height_px) + 0.5 - cy) / fy
+    y, x = torch.meshgrid(y, x, indexing="ij")
+    grid = torch.stack((x.flatten(), y.flatten(), torch.ones(width_px * height_px)))
+    pixel_mm = float(scene.head_position_mm[0, 2]) * (1 / fx + 1 / fy) / 2
+    return Rays(origin_mm, to_head, grid, pixel_mm=pixel_mm)
+
+
 def first_surface(person: Person, rays: Rays) -> Surface:
     """Intersect rays with a head.
 
@@ -112,7 +134,7 @@ def first_surface(person: Person, rays: Rays) -> Surface:
     Returns:
         Where they hit; rays that miss have coverage 0 and a point somewhere near the head.
     """
-    head = head_matrices(person)
+    head = head_matrices(person).to(rays.grid.device)
     near = _near_view(head, rays)
     edge_px, depth_mm, thickness_mm = _intersect(
         rays, head.shape[near], head.centre_mm[near], outline_mm=head.outline_mm[near]
@@ -138,8 +160,9 @@ def first_surface(person: Person, rays: Rays) -> Surface:
         depth_mm=nearest_mm,
         point_mm=point_mm,
         normal=_normal(blend, point_mm, rays.direction),
-        hair=blend[:, 9] * share,
-        clothes=blend[:, 10] * share,
+        # In front of the skin by a hair's breadth is all hair.
+        hair=(blend[:, 9] * share).sub_(0.3).mul_(5.0).clamp_(0.0, 1.0),
+        clothes=(blend[:, 10] * share).sub_(0.3).mul_(5.0).clamp_(0.0, 1.0),
         lid_depth_mm=lid_depth_mm,
     )
 

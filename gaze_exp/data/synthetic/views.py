@@ -76,7 +76,7 @@ def face_view(scene: Scene) -> View:
     Returns:
         View of F frames.
     """
-    origin_mm = scene.to_camera(face_centre(scene.person)[None])[:, 0]
+    origin_mm = scene.to_camera(face_centre(scene.person)[None].to(scene.device))[:, 0]
     return _view(scene, FACE_CAMERA, origin_mm)
 
 
@@ -89,7 +89,7 @@ def eye_views(scene: Scene) -> tuple[View, View]:
     Returns:
         Views of the left and of the right eye.
     """
-    left_mm, right_mm = scene.to_camera(eye_centres(scene.person)).unbind(1)
+    left_mm, right_mm = scene.to_camera(eye_centres(scene.person).to(scene.device)).unbind(1)
     return _view(scene, EYE_CAMERA, left_mm), _view(scene, EYE_CAMERA, right_mm)
 
 
@@ -99,8 +99,8 @@ def _view(scene: Scene, camera: NormalCamera, origin_mm: Tensor) -> View:
         scene.target_px,
         origin_mm=origin_mm,
         rotation=rotation,
-        screen_to_camera=scene.rig.screen_to_camera,
-        mm_per_px=torch.full((2,), scene.rig.mm_per_px, dtype=torch.float64),
+        screen_to_camera=scene.rig.screen_to_camera.to(scene.device),
+        mm_per_px=torch.full((2,), scene.rig.mm_per_px, dtype=torch.float64, device=scene.device),
     )
     # A head that faces the camera looks along its own -z.
     head = vector_to_pitch_yaw(-(rotation @ scene.head_rotation)[..., 2])

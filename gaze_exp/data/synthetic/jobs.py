@@ -1,0 +1,176 @@
+"""Many files to render: one thread a core, a bar, and an end at once when someone presses Ctrl-C.
+
+A job is one file or one folder that appears under its own name only when it is whole. A rendering that was
+stopped goes on with the jobs whose results are missing.
+"""
+
+import contextlib
+import fcntl
+import logging
+import os
+import shutil
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from gaze_exp.errors import DataError
+
+log = logging.getLogger(__name__)
+
+OnFrames = Callable[[int], None]
+"""Told how many frames were finished since last time; an exception from it stops the job."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One file or folder to write."""
+
+    path: Path
+    num_frames: int
+    num_bytes: int
+    """About as large as the result."""
+    write: Callable[[OnFrames], None]
+    """Writes `path`, whole or not at all."""
+
+
+class _Stopped(Exception):  # noqa: N818  not an error: someone pressed Ctrl-C, or another job failed
+    pass
+
+
+def run_jobs(jobs: Sequence[Job], *, folder: Path) -> None:
+    """Do all jobs, one a thread, one thread a core; torch itself must not split its work again.
+
+    Args:
+        jobs: what to write.
+        folder: for the messages.
+
+    Raises:
+        DataError: the disk is too small.
+    """
+    _require_space(folder, sum(job.num_bytes for job in jobs))
+    num_threads = max(1, min(torch.get_num_threads(), len(jobs)))
+    stop = threading.Event()
+    with _one_torch_thread(), _progress(sum(job.num_frames for job in jobs)) as tell:
+
+        def on_frames(num: int) -> None:
+            if stop.is_set():
+                raise _Stopped
+            tell(num)
+
+        def work(job: Job) -> None:
+            if not stop.is_set():
+                job.write(on_frames)
+
+        with ThreadPoolExecutor(num_threads) as pool:
+            futures = [pool.submit(work, job) for job in jobs]
+            try:
+                done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+                for future in done:
+                    future.result()
+            finally:
+                stop.set()
+
+
+@contextmanager
+def alone_in(folder: Path) -> Iterator[None]:
+    """Make a folder and keep other runs out of it: the second waits, and finds what the first has made.
+
+    Args:
+        folder: made if it is not there.
+
+    Raises:
+        DataError: it cannot be written, now or inside the `with` block.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with (folder / LOCK).open("w", encoding="utf-8") as lock:
+            with contextlib.suppress(OSError):  # a file system without locks
+                fcntl.flock(lock, fcntl.LOCK_EX)
+            yield
+    except OSError as error:
+        reason = os.strerror(error.errno) if error.errno else str(error)
+        raise DataError(f"data.root: cannot write to {folder}: {reason}; choose another data.root") from error
+
+
+LOCK = ".lock"
+PARTIAL = ".partial"
+
+
+@contextmanager
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """Give a folder to fill; it gets its own name on a clean exit and is removed otherwise.
+
+    Args:
+        path: the folder that is to appear.
+
+    Yields:
+        An empty folder beside it; what a killed process left there is gone.
+    """
+    temporary = path.with_name(f".{path.name}{PARTIAL}")
+    shutil.rmtree(temporary, ignore_errors=True)
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
+def _progress(total: int) -> Iterator[OnFrames]:
+    """A bar on a terminal, a line now and then elsewhere."""
+    if not sys.stdout.isatty():
+        yield _Lines(total).advance
+        return
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns) as bar:
+        task = bar.add_task("rendering frames", total=total)
+        yield lambda num: bar.advance(task, num)
+
+
+class _Lines:
+    """Says how far it is, every ten seconds and at the end."""
+
+    def __init__(self, total: int) -> None:
+        self.total = total
+        self.done = 0
+        self.started = self.told = time.monotonic()
+        self.lock = threading.Lock()
+
+    def advance(self, num: int) -> None:
+        with self.lock:
+            self.done += num
+            now = time.monotonic()
+            if self.done < self.total and now - self.told < 10.0:
+                return
+            self.told = now
+            rate = self.done / max(1e-9, now - self.started)
+            log.info("rendered %d of %d frames (%.0f frames/s)", self.done, self.total, rate)
+
+
+def _require_space(folder: Path, needed: int) -> None:
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        raise DataError(
+            f"data.root: {folder} needs {needed / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free; free some, "
+            f"choose another data.root, or render less (fewer frames or persons)"
+        )
