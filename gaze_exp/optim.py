@@ -10,7 +10,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from gaze_exp.errors import ConfigError
 
 _RANGES = {
-    "lr": "more than 0",
+    "lr": "0 or more",
     "weight_decay": "0 or more",
     "warmup_epochs": "0 or more",
     "final_lr_fraction": "0 to 1",
@@ -29,7 +29,7 @@ class AdamWCosine:
         final_lr_fraction: float = 0.0,
     ) -> None:
         for name, value, fits in (
-            ("lr", lr, lr > 0),
+            ("lr", lr, lr >= 0),
             ("weight_decay", weight_decay, weight_decay >= 0),
             ("warmup_epochs", warmup_epochs, warmup_epochs >= 0),
             ("final_lr_fraction", final_lr_fraction, 0 <= final_lr_fraction <= 1),

@@ -151,5 +151,5 @@ def test_what_a_newcomer_gets_wrong_is_answered_in_his_words(arguments, expected
 def test_an_impossible_rate_is_refused_by_name():
     from gaze_exp.optim import AdamWCosine
 
-    with pytest.raises(ConfigError, match=r"optim\.lr: -1 cannot be; more than 0 would be right"):
+    with pytest.raises(ConfigError, match=r"optim\.lr: -1 cannot be; 0 or more would be right"):
         AdamWCosine(lr=-1)
