@@ -1,6 +1,7 @@
 """The README promises only what is there."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
@@ -39,7 +40,7 @@ def test_every_link_leads_to_a_file(page):
 def test_every_command_composes(page):
     commands = re.findall(r"python -m gaze_exp ([^\n`#]+)", page.read_text())
     for command in commands:
-        typed = [word for word in command.replace("...", "X").split() if not word.startswith("-")]
+        typed = [word for word in shlex.split(command.replace("...", "X")) if not word.startswith("-")]
         if {"--config-dir", "-m"} & set(command.split()) or any(word.startswith("resume=") for word in typed):
             continue
         config = compose([*typed, "run_dir=X"])
