@@ -48,6 +48,17 @@ class RunSchema:
     frames: int | None = None
     synthetic: Any = None
     benchmark: Any = None
+    screen: Any = None
+    faces: Any = None
+    crop: str = "client"
+    adapt: Any = None
+    finetune: Any = None
+    client_dir: str | None = None
+    onnx: str | None = None
+    mapping: str = "native"
+    undo: bool = False
+    force: bool = False
+    handback: Any = None
 
 
 def conf_dir() -> str:
