@@ -96,7 +96,7 @@ def read_calibration_folder(folder: str | Path) -> CalibrationFolder:
     for path in pictures:
         try:
             photos.append(_read_photo(path))
-        except (OSError, ValueError, RecursionError) as error:
+        except (OSError, TypeError, ValueError, RecursionError) as error:
             dropped.append(Dropped(path.name, str(error)))
     kept, copies = _without_copies(photos)
     kept.sort(key=lambda photo: (photo.time_ms or 0, photo.path.name))
@@ -104,7 +104,7 @@ def read_calibration_folder(folder: str | Path) -> CalibrationFolder:
 
 
 def _read_photo(path: Path) -> Photo:
-    """Raise ValueError or OSError where this photo alone is of no use."""
+    """Raise an error other than DataError where this photo alone is of no use."""
     label_path = path.with_suffix(".json")
     if not label_path.is_file():
         raise ValueError("a photo without its label (.json of the same name)")
@@ -113,7 +113,7 @@ def _read_photo(path: Path) -> Photo:
     except ValueError as error:
         raise ValueError(f"{label_path.name}: is no JSON ({error})") from error
     if not isinstance(label, dict):
-        raise ValueError(f"{label_path.name}: is no JSON object")
+        raise TypeError(f"{label_path.name}: is no JSON object")
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     return Photo(path, target_of(label, path=label_path), _time_of(label, path), digest)
 
@@ -130,7 +130,7 @@ def target_of(label: dict[str, Any], *, path: Path) -> tuple[float, float]:
 
     Raises:
         DataError: it says nothing, or two things. There is no default: a default is a wrong label.
-        ValueError: what it says is no number.
+        TypeError, ValueError: what it says is no number.
     """
     pairs = {name: (f"{name}_x", f"{name}_y") for name in ("screen", "target")}
     given = {name: keys for name, keys in pairs.items() if any(key in label for key in keys)}
@@ -151,9 +151,9 @@ def target_of(label: dict[str, Any], *, path: Path) -> tuple[float, float]:
 def _number(label: dict[str, Any], key: str, path: Path) -> float:
     value = label.get(key)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError(f"{path.name}: {key}: {json.dumps(value)[:40]} is no number")  # noqa: TRY004  as below
+        raise TypeError(f"{path.name}: {key}: {json.dumps(value)[:40]} is no number")
     if not abs(value) <= _FARTHEST_PX:
-        raise ValueError(f"{path.name}: {key}: {value} px is no place on or near a screen")
+        raise ValueError(f"{path.name}: {key}: {str(value)[:20]} px is no place on or near a screen")
     return float(value)
 
 
