@@ -14,7 +14,7 @@ from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import Hardware
 from gaze_exp.signature import check_component
 
-ACTIONS = ("train", "evaluate", "export", "predict", "repack", "synthetic", "benchmark")
+ACTIONS = ("train", "evaluate", "export", "predict", "repack", "synthetic", "benchmark", "prepare_eve")
 
 
 @dataclass
