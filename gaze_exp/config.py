@@ -14,7 +14,17 @@ from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import Hardware
 from gaze_exp.signature import check_component
 
-ACTIONS = ("train", "evaluate", "export", "predict", "repack", "synthetic", "benchmark", "prepare_eve")
+ACTIONS = (
+    "train",
+    "evaluate",
+    "export",
+    "predict",
+    "repack",
+    "synthetic",
+    "benchmark",
+    "prepare_eve",
+    "prepare_calibration",
+)
 
 
 @dataclass

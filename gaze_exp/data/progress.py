@@ -14,32 +14,33 @@ _SECONDS_BETWEEN_LINES = 10.0
 
 
 @contextmanager
-def progress(total: int, *, what: str) -> Iterator[Advance]:
+def progress(total: int, *, what: str, unit: str = "frames") -> Iterator[Advance]:
     """Show progress.
 
     Args:
         total: how many frames there are.
         what: is done with them, such as "converting".
+        unit: what they are called.
 
     Yields:
-        A function to be told how many frames were finished since last time.
+        A function to be told how many were finished since last time.
     """
     if not sys.stdout.isatty():
-        yield _Lines(total, what).advance
+        yield _Lines(total, what, unit).advance
         return
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns) as bar:
-        task = bar.add_task(f"{what} frames", total=total)
+        task = bar.add_task(f"{what} {unit}", total=total)
         yield lambda num: bar.advance(task, num)
 
 
 class _Lines:
     """Says how far it is and how long it will take, every ten seconds and at the end."""
 
-    def __init__(self, total: int, what: str) -> None:
-        self.total, self.what = total, what
+    def __init__(self, total: int, what: str, unit: str) -> None:
+        self.total, self.what, self.unit = total, what, unit
         self.done = 0
         self.started = self.told = time.monotonic()
         self.lock = threading.Lock()
@@ -55,9 +56,8 @@ class _Lines:
             self.told = now
             rate = self.done / max(1e-9, now - self.started)
             left = max(0, self.total - self.done) / max(1e-9, rate)
-            log.info(
-                "%s: %d of %d frames (%.0f frames/s, %s left)", self.what, self.done, self.total, rate, _span(left)
-            )
+            counted = f"{self.done} of {self.total} {self.unit}"
+            log.info("%s: %s (%.0f %s/s, %s left)", self.what, counted, rate, self.unit, _span(left))
 
 
 def _span(seconds: float) -> str:
