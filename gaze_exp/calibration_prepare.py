@@ -1,8 +1,9 @@
 """From a user's calibration photos to a set of face crops with labels: crop all, group, write."""
 
 import os
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -64,11 +65,11 @@ def prepare(
             finally:
                 on_photo(1)
 
-        pool = ThreadPoolExecutor(num_threads or len(os.sched_getaffinity(0)))
-        try:
-            results = list(pool.map(work, found.photos))
-        finally:
-            pool.shutdown(cancel_futures=True)
+        with _one_torch_thread(), ThreadPoolExecutor(num_threads or len(os.sched_getaffinity(0))) as pool:
+            try:
+                results = list(pool.map(work, found.photos))
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)  # Ctrl-C waits for the photos at hand alone
         done = [one for one in results if isinstance(one, Cropped)]
         dropped = found.dropped + [one for one in results if isinstance(one, Dropped)]
         if not done:
@@ -79,6 +80,17 @@ def prepare(
         write_labels(folder, rows, facts=_facts(found, source, cutting, written=written))
         (folder / SHEET).write_bytes(png_bytes(_sheet(done, rows, cutting)))
     return written
+
+
+@contextmanager
+def _one_torch_thread() -> Iterator[None]:
+    """Photos are spread over the cores already."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def label_rows(done: Sequence[Cropped], source: CalibrationSource, geometry: ScreenGeometry) -> list[LabelRow]:

@@ -44,11 +44,11 @@ def preview_of(photo: Pillow.Image, crop: Pillow.Image, *, face: Box, window: Bo
     """
     scale = min(_WIDTH_PX / photo.width, _PHOTO_PX / photo.height)
     size = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
-    small = photo.resize(size, Pillow.Resampling.BILINEAR, reducing_gap=2.0)
+    small = photo.resize(size, Pillow.Resampling.BILINEAR, reducing_gap=1.0)
     parts = np.array([photo.width, photo.height] * 2)
     return Preview(
         photo=np.asarray(small),
-        crop=np.asarray(crop.resize((_CROP_PX, _CROP_PX), Pillow.Resampling.BILINEAR, reducing_gap=2.0)),
+        crop=np.asarray(crop.resize((_CROP_PX, _CROP_PX), Pillow.Resampling.BILINEAR, reducing_gap=1.0)),
         face=tuple((np.array(face) / parts).tolist()),
         window=tuple((np.array(window) / parts).tolist()),
     )
