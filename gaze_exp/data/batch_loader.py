@@ -154,6 +154,7 @@ class BatchLoader:
         batch["row"] = torch.from_numpy(rows.astype(np.int64))
         if self.crops.head is not None:
             batch["head"] = torch.from_numpy(self.crops.head[rows])
+        batch |= {name: torch.from_numpy(values[rows]) for name, values in self.crops.eyes.items()}
         return cast(GazeBatch, batch)
 
 
