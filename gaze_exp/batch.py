@@ -57,6 +57,10 @@ class GazeOutput(TypedDict):
     """(B,) diameter of the left pupil."""
     pupil_right_mm: NotRequired[Tensor]
     """(B,) likewise of the right one."""
+    yaw_logits: NotRequired[Tensor]
+    """(B, K) of a model that chooses among bins of yaw, degrees (`gaze_bins.Bins`)."""
+    pitch_logits: NotRequired[Tensor]
+    """(B, K) likewise for pitch."""
 
 
 def model_inputs(model: nn.Module, batch: GazeBatch | Mapping[str, Tensor]) -> dict[str, Tensor]:
