@@ -109,18 +109,24 @@ def model_of(saved: "Checkpoint") -> "nn.Module":
     return saved.load_into(rebuild(saved.config, "model"))
 
 
-def module_of(cfg: DictConfig, machine: Hardware, data: Any) -> "GazeModule":
-    """The module to train, with what its checkpoints shall carry."""
+def module_of(cfg: DictConfig, machine: Hardware, data: Any, *, model: "nn.Module") -> "GazeModule":
+    """The module to train, with what its checkpoints shall carry.
+
+    A model that took options from a file of weights says by `rebuild_options` what they came to: a checkpoint
+    has to make it again without that file.
+    """
     from gaze_exp.lightning_module import GazeModule
 
+    config = plain(cfg)
+    config["model"] |= getattr(model, "rebuild_options", {})
     provenance = {
-        "config": plain(cfg),
+        "config": config,
         "train_subjects": list(data.train.subjects),
         "train_mean_gaze": [float(x) for x in data.train_mean_gaze],
         "crop_sizes": [data.train.face_size[0], data.train.eye_size[0]],
     }
     module = GazeModule(
-        build(cfg.model, key="model"),
+        model,
         loss=build(cfg.loss, key="loss"),
         augment=build(cfg.augment, key="augment"),
         optim=build(cfg.optim, key="optim"),

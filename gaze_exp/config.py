@@ -188,10 +188,10 @@ def rebuild(saved: dict[str, Any], group: str, **kwargs: Any) -> Any:
     Pretrained weights are never loaded again: the checkpoint's replace them.
     """
     node = dict(saved[group])
-    for name in node:
-        if name == "pretrained":
+    for name, value in saved[group].items():
+        if name == "pretrained" and value != "none":
             node[name] = False
-        elif name.endswith("weights_file"):
+        elif name == "weights" or name.endswith("weights_file"):
             node[name] = None
     return build(OmegaConf.create(node), key=group, **kwargs)
 
