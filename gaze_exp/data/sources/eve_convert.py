@@ -56,7 +56,7 @@ def convert(files: Sequence[PersonFile], *, root: Path, settings: Settings, work
         files: of the same root.
         root: their folder; made if it is not there.
         settings: what to keep, and how large.
-        workers: processes at once; 1 stays in this one.
+        workers: processes at once; 0 stays in this one.
 
     Returns:
         The state of every file, in order.
@@ -70,7 +70,7 @@ def convert(files: Sequence[PersonFile], *, root: Path, settings: Settings, work
              len(files) - len(frames))  # fmt: skip
     _require_space(root, frames, settings)
     with progress(sum(frames.values()), what="converting") as advance:
-        if workers == 1:
+        if workers == 0:
             for task in _tasks(frames):
                 advance(_work(task, settings))
         else:

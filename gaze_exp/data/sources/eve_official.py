@@ -27,7 +27,7 @@ class EveOfficialDataModule(CropDataModule):
         eye_size: side of the eye crops, px.
         swap_halves: the left eye is the left half of `_eyes.mp4`.
         strict: refuse what is missing, damaged or of unequal length, instead of leaving it out.
-        workers: processes that convert; null for one a core.
+        workers: processes that convert; null for one a core, 0 for none beside this one.
         **reading: the other arguments of `CropDataModule`.
     """
 
@@ -85,7 +85,7 @@ def preparation(
         root: where the crop files go.
         camera: one camera or `all`.
         persons: only these; none for all.
-        workers: processes; None for one a core.
+        workers: processes; None for one a core, 0 for none beside this one.
         **settings: of `Settings`.
 
     Raises:
@@ -93,8 +93,8 @@ def preparation(
     """
     if source is None:
         raise ConfigError("data.source: nothing given; the folder above train01 of the EVE release is right")
-    least = {"sample_hz": 0, "face_size": 8, "eye_size": 8}
-    for name, value in (settings | {"workers": workers or 1}).items():
+    least = {"sample_hz": 0, "workers": 0, "face_size": 8, "eye_size": 8}
+    for name, value in (settings | {"workers": workers or 0}).items():
         if value < least.get(name, 1) and not isinstance(value, bool):
             raise ConfigError(f"data.{name}: {value} is too small; {least.get(name, 1)} or more is right")
     return Preparation(

@@ -33,7 +33,7 @@ class Preparation:
     persons: tuple[str, ...] = ()
     """Only these, by their folders' names."""
     workers: int | None = None
-    """Processes; None for one a core."""
+    """Processes; None for one a core, 0 to stay in this one."""
 
 
 def prepare(plan: Preparation) -> dict[str, Any]:
@@ -51,12 +51,13 @@ def prepare(plan: Preparation) -> dict[str, Any]:
     """
     if plan.source.resolve() == plan.root.resolve():
         raise ConfigError(f"data.root: {plan.root} is the release itself; another folder for the crop files is right")
+    workers = default_workers() if plan.workers is None else plan.workers
     release = find_recordings(plan.source, camera=plan.camera, persons=plan.persons)
     with alone_in(plan.root):
         files = person_files(release, plan.root)
         looked = survey(recordings_of(files))
         _tell("eve: %s", looked["warnings"])
-        states = convert(files, root=plan.root, settings=plan.settings, workers=plan.workers or default_workers())
+        states = convert(files, root=plan.root, settings=plan.settings, workers=workers)
         told = manifest(states, release=release, source=plan.source, settings=plan.settings, survey=looked)
         _report(told)
         if not told["counts"]["kept"]:

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from gaze_exp.camera import intrinsics, normalising_rotation, normalising_warp
 from gaze_exp.data.sources.eve_eyes import which_half
-from gaze_exp.data.sources.eve_labels import LABEL, PATCHES, StepLabels, read_labels, read_stamps, unit_of
+from gaze_exp.data.sources.eve_labels import LABEL, PATCHES, StepLabels, has_gaze, read_labels, read_stamps, unit_of
 from gaze_exp.data.sources.eve_release import Recording
 from gaze_exp.data.sources.eve_video import index_video, read_frames
 from gaze_exp.errors import DataError
@@ -65,10 +65,9 @@ def look_at(recording: Recording) -> dict[str, Any]:
         DataError: it cannot be read.
     """
     path = recording.path(".h5")
+    labels = read_labels(path, has_gaze=(has_labels := has_gaze(path)))
     with h5py.File(path) as file:
-        has_gaze = LABEL in file
-        raw = _raw(file, LABEL if has_gaze else "face_R")
-    labels = read_labels(path, has_gaze=has_gaze)
+        raw = _raw(file, LABEL if has_labels else "face_R")
     videos = {name: index_video(recording.path(f"_{name}.mp4")) for name in ("face", "eyes")}
     fps = videos["face"].fps
     return {
@@ -78,7 +77,7 @@ def look_at(recording: Recording) -> dict[str, Any]:
         **{f"{name}_px": _size(recording.path(f"_{name}.mp4")) for name in videos},
         "left_eye_is": which_half(recording, labels),
         "left_R_minus_right_R": _largest(labels.arrays["left_R"] - labels.arrays["right_R"]),
-        **(_of_gaze(labels) if has_gaze else {}),
+        **(_of_gaze(labels) if has_labels else {}),
         "warp_px": {patch: _warp_difference_px(labels, patch) for patch in PATCHES},
     }
 
