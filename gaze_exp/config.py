@@ -24,6 +24,9 @@ ACTIONS = (
     "benchmark",
     "prepare_eve",
     "prepare_calibration",
+    "export_client",
+    "handback",
+    "finetune",
 )
 
 
@@ -69,6 +72,7 @@ class RunSchema:
     undo: bool = False
     force: bool = False
     handback: Any = None
+    export_client: Any = None
 
 
 def conf_dir() -> str:
