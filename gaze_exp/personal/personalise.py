@@ -105,7 +105,7 @@ def personalise(data: CalibrationSet, base: L2CS, *, wishes: Wishes, device: Dev
     )
 
 
-def _results(job: Job, folds: Sequence[Fold], *, wishes: Wishes, split_sha256: str, folder: Path) -> list[FoldResult]:
+def _results(job: Job, sides: Split, *, wishes: Wishes, folder: Path) -> list[FoldResult]:
     depends_on = {
         "wishes": wishes.as_dict(),
         "split": sides.sha256,
@@ -116,9 +116,8 @@ def _results(job: Job, folds: Sequence[Fold], *, wishes: Wishes, split_sha256: s
         "bank": None if job.views.bank is None else list(job.views.bank.shape),
         "device": [job.views.device.name, job.views.device.autocast],
     }
-    return run_folds(
-        job, [*sides.folds, *sides.sessions], FoldCache(folder / "folds", fingerprint=fingerprint(depends_on))
-    )
+    cache = FoldCache(folder / "folds", fingerprint=fingerprint(depends_on))
+    return run_folds(job, [*sides.folds, *sides.sessions], cache)
 
 
 def measured(held_out: dict[str, Tensor], *, data: CalibrationSet, seed: int, trains: bool) -> dict[str, Any]:
