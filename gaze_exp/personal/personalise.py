@@ -17,7 +17,7 @@ from gaze_exp.personal import comparison
 from gaze_exp.personal.correction import correction
 from gaze_exp.personal.feature_bank import Device, repeatable
 from gaze_exp.personal.model import PersonalModel
-from gaze_exp.personal.preparation import Wishes, fill_bank, prepare, refuse_too_few, split
+from gaze_exp.personal.preparation import Split, Wishes, fill_bank, prepare, refuse_too_few, split
 from gaze_exp.personal.protocol import (
     FoldCache,
     FoldResult,
