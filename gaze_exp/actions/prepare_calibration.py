@@ -12,7 +12,7 @@ from gaze_exp.errors import ConfigError
 if TYPE_CHECKING:
     from gaze_exp.calibration_crops import Cutting
     from gaze_exp.calibration_prepare import PreparedSet
-    from gaze_exp.data.sources.calibration import CalibrationFolder
+    from gaze_exp.data.sources.calibration import CalibrationFolder, CalibrationSource
 
 log = logging.getLogger(__name__)
 
@@ -31,11 +31,11 @@ def run(cfg: DictConfig) -> None:
     """
     from gaze_exp.calibration_prepare import prepare
     from gaze_exp.data.progress import progress
-    from gaze_exp.data.sources.calibration import CalibrationSource, read_calibration_folder
+    from gaze_exp.data.sources.calibration import read_calibration_folder
 
-    source = build(cfg.data, key="data")
-    if not isinstance(source, CalibrationSource):
-        raise ConfigError("data: is no folder of calibration photos; data=calibration (of task=l2cs_prepare) is")
+    if "calibration_dir" not in cfg.data:
+        raise ConfigError("data: has no folder of calibration photos; data=calibration (of task=l2cs_prepare) has")
+    source: CalibrationSource = build(cfg.data, key="data")
     cutting = _cutting(cfg)
     found = read_calibration_folder(source.calibration_dir)
     _say_found(found, cutting)
