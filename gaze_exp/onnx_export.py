@@ -119,7 +119,7 @@ def _trace(exportable: nn.Module, images: tuple[Tensor, ...], *, names: list[str
 
 
 def _describe(model: nn.Module, images: Mapping[str, Tensor]) -> dict[str, str]:
-    sizes = {name: [3, *image.shape[-2:]] for name, image in images.items()}
+    sizes = {name: list(image.shape[1:]) for name, image in images.items()}
     return {
         "model": type(model).__name__,
         "inputs": json.dumps(sizes),
