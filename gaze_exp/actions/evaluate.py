@@ -12,7 +12,11 @@ from gaze_exp import assemble, record
 from gaze_exp.errors import DataError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gaze_exp.checkpoint import Checkpoint
+    from gaze_exp.point_of_gaze import ScreenErrors
+    from gaze_exp.predictions import Predictions
 
 log = logging.getLogger(__name__)
 
@@ -52,12 +56,32 @@ def run(cfg: DictConfig) -> float:
             "step": saved.step,
         },
     }
+    screen = _on_screen(predictions, rows, metrics, constant_gaze=saved.train_mean_gaze, seed=cfg.seed)
     folder = Path(cfg.run_dir)
     record.write_json(folder / "metrics.json", metrics)
     to_csv(predictions, folder / "predictions.csv")
-    report = _report(cfg, saved=saved, data=rows, predictions=predictions, metrics=metrics)
+    report = _report(cfg, saved=saved, data=rows, predictions=predictions, metrics=metrics, screen=screen)
     _say(metrics, report=report)
     return float(metrics["mean"])
+
+
+def _on_screen(
+    predictions: "Predictions", rows: Any, metrics: dict[str, Any], *, constant_gaze: "Tensor", seed: int
+) -> "ScreenErrors | None":
+    """Add `point_of_gaze` to the metrics where the data know of a screen."""
+    import dataclasses
+
+    from gaze_exp.data.screen_labels import read_screen_labels
+    from gaze_exp.point_of_gaze import on_screen, summarise
+
+    labels = read_screen_labels(rows, predictions.row.numpy())
+    if labels is None:
+        return None
+    always = constant_gaze.expand(len(predictions.row), 2)
+    constant = on_screen(dataclasses.replace(predictions, predicted=always), labels)
+    screen = on_screen(predictions, labels)
+    metrics["point_of_gaze"] = summarise(screen, predictions=predictions, labels=labels, constant=constant, seed=seed)
+    return screen
 
 
 def refuse_seen(subjects: Sequence[str], *, saved: "Checkpoint", split: str) -> None:
@@ -80,7 +104,9 @@ def device_of(machine: Any) -> str:
     return {"gpu": "cuda", "mps": "mps"}.get(machine.accelerator, "cpu")
 
 
-def _report(cfg: DictConfig, *, saved: "Checkpoint", data: Any, predictions: Any, metrics: dict[str, Any]) -> Path:
+def _report(
+    cfg: DictConfig, *, saved: "Checkpoint", data: Any, predictions: Any, metrics: dict[str, Any], screen: Any
+) -> Path:
     from gaze_exp.report import write_report
 
     trained_in = saved.path.parent.parent
@@ -91,6 +117,7 @@ def _report(cfg: DictConfig, *, saved: "Checkpoint", data: Any, predictions: Any
         predictions=predictions,
         metrics=metrics,
         faces=data.face,
+        screen=screen,
         history=history.get("rows", []),
         config_yaml=OmegaConf.to_yaml(OmegaConf.create(saved.config)),
         command=run["command"],
@@ -110,8 +137,10 @@ def _json_of(path: Path) -> dict[str, Any]:
 
 
 def _say(metrics: dict[str, Any], *, report: Path) -> None:
-    from gaze_exp.verdict import sample_counts, verdict
+    from gaze_exp.verdict import sample_counts, screen_verdict, verdict
 
     log.info("evaluate on %s: %s", metrics["split"], sample_counts(metrics))
     log.info("evaluate on %s: %s", metrics["split"], verdict(metrics))
+    for line in screen_verdict(metrics.get("point_of_gaze")):
+        log.info("evaluate on %s: %s", metrics["split"], line)
     log.info("evaluate: report at %s", report)
