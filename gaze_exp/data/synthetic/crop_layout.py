@@ -18,7 +18,7 @@ from gaze_exp.data.synthetic.person import draw_person, random_stream
 from gaze_exp.data.synthetic.renderer import frames_at_once, render
 from gaze_exp.data.synthetic.rigs import ABOVE, Rig
 from gaze_exp.data.synthetic.scene import Scene
-from gaze_exp.data.synthetic.views import View, eye_views, face_view
+from gaze_exp.data.synthetic.views import FACE_CAMERA, NormalCamera, View, eye_views, face_view
 from gaze_exp.data.synthetic.warps import warp
 
 SOURCE_FPS = 60
@@ -122,6 +122,7 @@ def write_recording(
     eye_size: int,
     camera: str,
     masks: bool = False,
+    face_width_mm: float = FACE_CAMERA.width_mm,
     on_frames: OnFrames,
 ) -> None:
     """Draw, render and write one person.
@@ -135,6 +136,7 @@ def write_recording(
         eye_size: side of the eye crops, px.
         camera: the camera's name, for the attributes.
         masks: write `mask_left` and `mask_right` too.
+        face_width_mm: what the face crop spans.
         on_frames: told how many frames were finished since last time; an exception from it stops the file.
 
     Raises:
@@ -142,7 +144,7 @@ def write_recording(
     """
     seed, drawn = recording.seed, recording.drawn
     scene = draw_scene(draw_person(seed, number=drawn), rig=rig, num_frames=num_frames, seed=seed, number=drawn)
-    views = _views(scene)
+    views = _views(scene, face_width_mm)
     sizes = {"face": face_size, "leye": eye_size, "reye": eye_size}
     labels = _labels(scene, views, sizes)
     noise = {name: random_stream(seed, drawn, "noise", name) for name in views}
@@ -154,20 +156,21 @@ def write_recording(
     ) as writer:
         for start in range(0, num_frames, chunk):
             stop = min(start + chunk, num_frames)
-            rows = _render_rows(scene.frames(start, stop), sizes, noise, masks=masks)
+            part = scene.frames(start, stop)
+            rows = _render_rows(part, _views(part, face_width_mm), sizes, noise, masks=masks)
             rows |= {name: values[start:stop] for name, values in labels.items()}
             writer.append(rows)
             on_frames(stop - start)
 
 
-def _views(scene: Scene) -> dict[str, View]:
-    return {"face": face_view(scene), **dict(zip(("leye", "reye"), eye_views(scene), strict=True))}
+def _views(scene: Scene, face_width_mm: float) -> dict[str, View]:
+    face = face_view(scene, camera=NormalCamera(width_mm=face_width_mm))
+    return {"face": face, **dict(zip(("leye", "reye"), eye_views(scene), strict=True))}
 
 
 def _render_rows(
-    scene: Scene, sizes: dict[str, int], noise: dict[str, torch.Generator], *, masks: bool
+    scene: Scene, views: dict[str, View], sizes: dict[str, int], noise: dict[str, torch.Generator], *, masks: bool
 ) -> dict[str, np.ndarray]:
-    views = _views(scene)
     rows = {name: _render_frames(scene, view, sizes[name], noise[name]) for name, view in views.items()}
     for name, eye in _MASKS.items() if masks else ():
         rows[name] = eye_mask(scene, views[eye], size_px=sizes[eye]).numpy().astype(np.uint8)
@@ -239,6 +242,7 @@ def crop_jobs(
     rig: Rig = ABOVE,
     camera: str = "basler",
     masks: bool = False,
+    face_width_mm: float = FACE_CAMERA.width_mm,
 ) -> list[Job]:
     """One job a person.
 
@@ -251,6 +255,7 @@ def crop_jobs(
         rig: camera and screen.
         camera: the camera in the file name.
         masks: write `mask_left` and `mask_right` too.
+        face_width_mm: what the face crop spans.
 
     Returns:
         Jobs, each of which writes one `frames_<camera>.h5`.
@@ -269,6 +274,7 @@ def crop_jobs(
                 eye_size=eye_size,
                 camera=camera,
                 masks=masks,
+                face_width_mm=face_width_mm,
                 on_frames=on_frames,
             )
 
