@@ -59,19 +59,21 @@ def random_net(seed=0, head="bins"):
 
 
 def taught_net(data, *, mirrored=True, error_deg=4.0):
-    """The random net with a linear head that was fitted to a calibration, and errs by an offset and a scale."""
-    net = random_net(head="linear")
+    """The random net with heads that were fitted to a calibration, and err by an offset and a scale."""
+    net = random_net()
     with torch.no_grad():
         features = net.late(net.early(net.normalise(data.images()))).double()
     wanted = (data.angles_deg * 0.6 + error_deg) * torch.tensor([-1.0 if mirrored else 1.0, -1.0])
     centred = features - features.mean(0)
     gram = centred @ centred.T
-    weights = torch.linalg.solve(
-        gram + 0.05 * gram.diagonal().mean() * torch.eye(len(gram)).double(), wanted - wanted.mean(0)
-    )
-    slopes = (centred.T @ weights).T
-    net.fc_angles.weight.copy_(slopes)
-    net.fc_angles.bias.copy_(wanted.mean(0) - slopes @ features.mean(0))
+    ridge = 0.05 * gram.diagonal().mean() * torch.eye(len(gram)).double()
+    slopes = (centred.T @ torch.linalg.solve(gram + ridge, wanted - wanted.mean(0))).T
+    bias = wanted.mean(0) - slopes @ features.mean(0)
+    edges, variance = torch.arange(-180.0, 180.0, 4.0).double(), 30.0
+    for head, slope, constant in zip((net.fc_yaw_gaze, net.fc_pitch_gaze), slopes, bias, strict=True):
+        # Logits of a normal distribution around the angle: its expectation over the bins is the angle.
+        head.weight.copy_(edges[:, None] * slope / variance)
+        head.bias.copy_((edges * constant - edges.square() / 2) / variance)
     return net
 
 
