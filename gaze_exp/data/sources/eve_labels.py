@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-import cv2
 import h5py
 import numpy as np
 
@@ -172,11 +171,14 @@ def _constant(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _rotations(vectors: np.ndarray) -> np.ndarray:
-    """(N, 3) rotation vectors -> (N, 3, 3) float32, NaN where unknown."""
-    matrices = np.full((len(vectors), 3, 3), np.nan, np.float32)
-    for row in np.flatnonzero(np.isfinite(vectors).all(axis=1)):
-        matrices[row] = cv2.Rodrigues(vectors[row])[0]
-    return matrices
+    """(N, 3) rotation vectors -> (N, 3, 3) float32, NaN where unknown (Rodrigues' formula)."""
+    angle = np.linalg.norm(vectors, axis=1)[:, None, None]
+    with np.errstate(invalid="ignore"):
+        x, y, z = (vectors / np.maximum(angle[:, 0], 1e-12)).T
+    zero = np.zeros_like(x)
+    cross = np.stack((zero, -z, y, z, zero, -x, -y, x, zero), axis=1).reshape(-1, 3, 3)
+    turned = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
+    return turned.astype(np.float32)
 
 
 def read_stamps(path: Path) -> np.ndarray:
