@@ -15,7 +15,7 @@ FLAGS_WITH_VALUE = {
 
 
 def rewrite(arguments: list[str]) -> list[str]:
-    """Make `+task=X`, `logger=null`, flags after overrides and `resume=FOLDER` acceptable to Hydra.
+    """Make `+task=X`, `logger=null`, `~/`, flags after overrides and `resume=FOLDER` acceptable to Hydra.
 
     Hydra takes either `task=X` or `+task=X` for a given defaults list, never both; it knows `~logger` alone for no
     choice of a group; and argparse stops at an override before a flag.
@@ -32,6 +32,8 @@ def rewrite(arguments: list[str]) -> list[str]:
     flags, overrides = split_flags(arguments)
     overrides = [re.sub(r"^\+{1,2}(task=)", r"\1", override) for override in overrides]
     overrides = [re.sub(rf"^({_groups()})=null$", r"~\1", override) for override in overrides]
+    # No shell expands a tilde behind `key=`, and Hydra's grammar has no word that begins with one.
+    overrides = [re.sub(r"=~(?=/|$)", lambda _: f"={Path.home()}", override) for override in overrides]
     return [word for pair in flags.items() for word in pair if word] + _resumed(overrides)
 
 

@@ -35,6 +35,12 @@ def test_another_plus_is_left_alone():
     assert rewrite(["+trainer.fast_dev_run=true"]) == ["+trainer.fast_dev_run=true"]
 
 
+def test_a_tilde_is_the_home_folder_as_the_value_of_a_key_alone():
+    typed = ["client_dir=~/eye tracker", "data.root=~", "run_name=a~b", "~logger"]
+    home = Path.home()
+    assert rewrite(typed) == [f"client_dir={home}/eye tracker", f"data.root={home}", "run_name=a~b", "~logger"]
+
+
 def test_resume_brings_the_overrides_and_the_folder_of_its_run(tmp_path):
     (tmp_path / ".hydra").mkdir()
     (tmp_path / ".hydra" / "overrides.yaml").write_text("- task=quickstart\n- seed=3\n")
