@@ -42,7 +42,7 @@ def write_report(
         predictions: on the evaluated split.
         metrics: of the same predictions, from `evaluation.evaluate`.
         history: rows of Lightning's CSV log (`train/loss`, `val/loss`, `val/angular_error`), may be empty.
-        faces: gives the (H, W, 3) uint8 RGB face of a row of the data set; None leaves the pictures out.
+        faces: gives the (H, W, 3) uint8 RGB face of a row; None leaves the pictures out.
         screen: points of gaze of the same predictions, whose numbers are `metrics["point_of_gaze"]`.
         config_yaml: the resolved configuration.
         command: repeats the run.
@@ -55,13 +55,11 @@ def write_report(
     """
     folder = Path(folder)
     error_deg = predictions.error_deg()[predictions.valid].numpy()
-    drawn = _figures(predictions, metrics=metrics, history=history, error_deg=error_deg)
-    drawn |= _screen_figures(screen) if screen is not None else {}
+    drawn = _figures(predictions, metrics=metrics, history=history, error_deg=error_deg) | _screen_figures(screen)
     pictures = _worst_and_best(predictions, faces=faces, error_deg=error_deg) if faces else {}
     for name, samples in pictures.items():
         drawn[f"{name}_samples"] = draw.png_bytes(draw.grid([sample["image"] for sample in samples]))
-    for name, content in drawn.items():
-        _write(folder / "figures" / f"{name}.png", content)
+    _write_figures(folder / "figures", drawn)
     html = _page(
         title=title,
         split=split,
@@ -72,8 +70,7 @@ def write_report(
         config_yaml=config_yaml,
         run=list(_flat(run or {})),
     )
-    _write(folder / "report.html", html.encode())
-    return folder / "report.html"
+    return _write(folder / "report.html", html.encode())
 
 
 def _figures(
@@ -106,8 +103,16 @@ def _figures(
     return {name: figures.png(figure) for name, figure in drawn.items()}
 
 
-def _screen_figures(screen: ScreenErrors) -> dict[str, bytes]:
-    """Where on the screen people looked, and where the model errs."""
+def _write_figures(folder: Path, drawn: Mapping[str, bytes]) -> None:
+    """Write every figure, each whole or not at all."""
+    for name, content in drawn.items():
+        _write(folder / f"{name}.png", content)
+
+
+def _screen_figures(screen: ScreenErrors | None) -> dict[str, bytes]:
+    """Where on the screen people looked, and where the model errs; nothing where the data know of no screen."""
+    if screen is None:
+        return {}
     predicted_px, target_px = screen.predicted_px.numpy(), screen.target_px.numpy()
     drawn = {
         "screen_points": screen_figures.points(predicted_px, target_px, screen_px=screen.screen_px),
@@ -176,7 +181,8 @@ def _page(*, metrics: Mapping[str, Any], **parts: object) -> str:
     )
 
 
-def _write(path: Path, content: bytes) -> None:
-    """Write a file whole or not at all."""
+def _write(path: Path, content: bytes) -> Path:
+    """Write a file whole or not at all; returns its path."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
+    return path
