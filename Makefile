@@ -15,8 +15,8 @@ help: ## this list
 demo: .venv/.installed ## render a small synthetic EVE, train, evaluate on unseen persons, export, report
 	$(RUN) task=quickstart
 
-test: .venv/.installed-dev ## every test
-	.venv/bin/python -m pytest $(ARGS)
+test: .venv/.installed-dev ## every test, a file at a time on two workers
+	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
 
 quick: .venv/.installed-dev ## the tests that take seconds
 	.venv/bin/python -m pytest -m "not slow" $(ARGS)

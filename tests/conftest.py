@@ -13,7 +13,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from user_project.my_lab import convert
+
+# Tests that run beside each other share the cores; set before torch is imported, and inherited by what they start.
+WORKERS = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
+if WORKERS > 1:
+    os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // WORKERS)))
+
+from user_project.my_lab import convert  # noqa: E402
 
 PERSONS = {"train01": ("p1", "p2"), "val01": ("p3",), "test01": ("p4", "p5")}
 
