@@ -1,12 +1,16 @@
 """What calibration is worth on people whom the base model has never seen: 9, 16 and 32 targets.
 
 The whole round for each person: photos of one sitting, prepared with a real detector, fitted by every method, and
-measured in two ways: on targets left out of that sitting (grouped cross-validation in five folds), and in another
+measured in two ways: on targets left out of that sitting (grouped cross-validation in three folds), and in another
 sitting on another day, with other light, another seat and other targets.
 """
 
+import functools
 import logging
+import multiprocessing
+import os
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,6 +21,7 @@ from torch import Tensor
 
 from gaze_exp.calibration_crops import Cutting
 from gaze_exp.calibration_prepare import prepare as prepare_photos
+from gaze_exp.checkpoint import best_in
 from gaze_exp.data.calibration_set import CalibrationSet, read_calibration_set
 from gaze_exp.data.sources.calibration import CalibrationSource, read_calibration_folder
 from gaze_exp.data.synthetic.calibration_layout import GRIDS, draw_targets, write_session
@@ -48,6 +53,7 @@ TEST_PHOTOS = 24
 LEFT_OUT, ANOTHER_DAY = "targets left out", "another day"
 RECIPE = Recipe(epochs=10, views_per_epoch=10, patience=4)
 BANK_VIEWS = 20
+NUM_FOLDS = 3
 
 
 @dataclass(frozen=True)
@@ -62,9 +68,17 @@ class Sample:
     labels_deg: Tensor
     """(M, 2)."""
 
+    def error_deg(self, method: str) -> float:
+        """Mean over the photos, client degrees."""
+        return float(comparison.error_deg(self.predicted[method], self.labels_deg).mean())
+
+    def __str__(self) -> str:
+        errors = ", ".join(f"{method} {self.error_deg(method):.2f}" for method in self.predicted)
+        return f"person {self.person}, {self.num_targets} targets, {self.measured}: {errors}"
+
 
 def run(machine: Hardware, *, checkpoint: str | None, detector: str | None) -> list[dict[str, Any]]:
-    """Go the whole round for ten persons.
+    """Go the whole round for ten persons, as many at a time as there are cores.
 
     Args:
         machine: resolved.
@@ -76,18 +90,42 @@ def run(machine: Hardware, *, checkpoint: str | None, detector: str | None) -> l
     """
     if checkpoint is None:
         raise ConfigError("checkpoint: personal_round needs a base model; a .ckpt of task=l2cs_train would be right")
-    base = L2CS(weights=checkpoint, head="bins").eval()
+    open_finder(detector)  # refuses before anything is rendered
+    path = best_in(Path(checkpoint)) if Path(checkpoint).is_dir() else Path(checkpoint)
+    one = functools.partial(one_person, machine=machine, weights=str(path), detector=str(detector))
     samples = []
-    with tempfile.TemporaryDirectory(prefix="personal_round_") as folder:
-        for number in range(1, NUM_PERSONS + 1):
-            for num_targets in GRIDS:
-                root = Path(folder, f"{number}_{num_targets}")
-                data = photographed(root, number=number, num_targets=num_targets, detector=detector, base=base)
-                samples += measure(data, base, machine=machine, person=number, num_targets=num_targets, folder=root)
+    cores = len(os.sched_getaffinity(0)) if machine.accelerator == "cpu" else 1
+    with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
+        for made in pool.map(one, range(1, NUM_PERSONS + 1)):
+            samples += made
+            for sample in made:
+                log.info("personal_round: %s", sample)
     return [row for measured in (LEFT_OUT, ANOTHER_DAY) for row in rows_of(samples, measured=measured)]
 
 
-def photographed(root: Path, *, number: int, num_targets: int, detector: str | None, base: L2CS) -> CalibrationSet:
+def one_person(number: int, *, machine: Hardware, weights: str, detector: str, recipe: Recipe = RECIPE) -> list[Sample]:
+    """Photograph, prepare, fit and measure one person with each number of targets.
+
+    Args:
+        number: of the person.
+        machine: resolved.
+        weights: of the base.
+        detector: a face detector, ONNX.
+        recipe: of the fine-tune.
+    """
+    if machine.accelerator == "cpu":
+        torch.set_num_threads(1)  # small convolutions: a person a core is faster than a core more for each
+    base = L2CS(weights=weights).eval()
+    samples = []
+    with tempfile.TemporaryDirectory(prefix="personal_round_") as folder:
+        for num_targets in GRIDS:
+            root = Path(folder, str(num_targets))
+            data = photographed(root, number=number, num_targets=num_targets, detector=detector, base=base)
+            samples += measure(data, base, machine=machine, person=number, num_targets=num_targets, recipe=recipe)
+    return samples
+
+
+def photographed(root: Path, *, number: int, num_targets: int, detector: str, base: L2CS) -> CalibrationSet:
     """A person's two sittings as the client writes them, prepared as a user prepares his.
 
     Args:
@@ -120,7 +158,7 @@ def photographed(root: Path, *, number: int, num_targets: int, detector: str | N
 
 
 def measure(
-    data: CalibrationSet, base: L2CS, *, machine: Hardware, person: int, num_targets: int, folder: Path
+    data: CalibrationSet, base: L2CS, *, machine: Hardware, person: int, num_targets: int, recipe: Recipe
 ) -> list[Sample]:
     """Fit every method on parts of the first sitting, and on all of it.
 
@@ -130,32 +168,27 @@ def measure(
         machine: resolved.
         person: number.
         num_targets: of the first sitting.
-        folder: for a bank that memory cannot hold.
+        recipe: of the fine-tune.
 
     Returns:
         The held-out answers, for both ways to measure.
     """
     wishes = Wishes(
-        adapter=Layer4AndHead(), recipe=replace(RECIPE, seed=person), augment=PhotoAugment(), bank_views=BANK_VIEWS
+        adapter=Layer4AndHead(), recipe=replace(recipe, seed=person), augment=PhotoAugment(), bank_views=BANK_VIEWS
     )
     job, _ = prepare(data, base, data.images(), wishes=wishes, device=Device.of(machine))
-    fill_bank(job.views, wishes=wishes, folder=folder)
+    fill_bank(job.views, wishes=wishes, folder=data.folder)
     first, second = torch.nonzero(data.session == 0)[:, 0], torch.nonzero(data.session == 1)[:, 0]
-    parts = target_folds(data.target[first], seed=person, leave_one_out_up_to=0)
+    parts = target_folds(data.target[first], seed=person, num_folds=NUM_FOLDS)
     folds = [Fold(fold.name, first[fold.train], first[fold.test]) for fold in parts]
     results = [run_fold(job, fold)["predicted"] for fold in folds]
     together = {method: torch.cat([result[method] for result in results]) for method in results[0]}
     left_out = torch.cat([fold.test for fold in folds])
     later = run_fold(job, Fold(ANOTHER_DAY, first, second))["predicted"]
-    samples = [
+    return [
         Sample(person, num_targets, LEFT_OUT, together, job.labels_deg[left_out]),
         Sample(person, num_targets, ANOTHER_DAY, later, job.labels_deg[second]),
     ]
-    for sample in samples:
-        errors = {m: comparison.error_deg(p, sample.labels_deg).mean() for m, p in sample.predicted.items()}
-        said = ", ".join(f"{method} {error:.2f}" for method, error in errors.items())
-        log.info("personal_round: person %d, %d targets, %s: %s", person, num_targets, sample.measured, said)
-    return samples
 
 
 def rows_of(samples: list[Sample], *, measured: str) -> list[dict[str, Any]]:
@@ -168,7 +201,7 @@ def rows_of(samples: list[Sample], *, measured: str) -> list[dict[str, Any]]:
     rows = []
     for num_targets in GRIDS:
         mine = [s for s in samples if s.measured == measured and s.num_targets == num_targets]
-        means = {m: _means(mine, m) for m in mine[0].predicted}
+        means = {m: np.array([sample.error_deg(m) for sample in mine]) for m in mine[0].predicted}
         for method, values in means.items():
             less = means[comparison.BASE_AFFINE] - values
             rows.append(
@@ -182,11 +215,6 @@ def rows_of(samples: list[Sample], *, measured: str) -> list[dict[str, Any]]:
                 }
             )
     return rows
-
-
-def _means(samples: list[Sample], method: str) -> np.ndarray:
-    """(P,) mean error of each person."""
-    return np.array([comparison.error_deg(s.predicted[method], s.labels_deg).mean() for s in samples])
 
 
 def _between(values: np.ndarray) -> str:

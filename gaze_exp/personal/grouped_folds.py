@@ -29,13 +29,13 @@ class Fold:
     test: Tensor
 
 
-def target_folds(target: Tensor, *, seed: int, leave_one_out_up_to: int = MOST_TARGETS_TO_LEAVE_OUT_ONE) -> list[Fold]:
+def target_folds(target: Tensor, *, seed: int, num_folds: int | None = None) -> list[Fold]:
     """Cross-validation grouped by target: leave one out up to 16 targets, else five folds.
 
     Args:
         target: (N,) int64 which target each photo shows.
-        seed: shuffles the targets of five folds.
-        leave_one_out_up_to: so many targets.
+        seed: shuffles the targets of the folds.
+        num_folds: this many instead.
 
     Returns:
         Folds whose test sides are all photos, each once.
@@ -49,10 +49,10 @@ def target_folds(target: Tensor, *, seed: int, leave_one_out_up_to: int = MOST_T
     targets = target.unique()
     if len(targets) < 2:
         raise DataError(f"{len(targets)} target cannot be split; photos of at least two places on the screen can")
-    if len(targets) <= leave_one_out_up_to:
+    if num_folds is None and len(targets) <= MOST_TARGETS_TO_LEAVE_OUT_ONE:
         return [_without(target, [t], name=f"target {int(t)}") for t in targets]
-    parts = _shuffled(targets, seed=seed).tensor_split(NUM_FOLDS)
-    return [_without(target, part, name=f"fold {i + 1} of {NUM_FOLDS}") for i, part in enumerate(parts)]
+    parts = _shuffled(targets, seed=seed).tensor_split(num_folds or NUM_FOLDS)
+    return [_without(target, part, name=f"fold {i + 1} of {len(parts)}") for i, part in enumerate(parts)]
 
 
 def session_folds(session: Tensor) -> list[Fold]:
