@@ -12,6 +12,7 @@ import numpy as np
 from gaze_exp.data.crop_file import CropFile, index_crop_file
 from gaze_exp.data.crop_labels import Labels
 from gaze_exp.data.frame_reader import FrameReader
+from gaze_exp.data.sequences import PADDING, read_runs, windows
 from gaze_exp.data.splits import person_of
 from gaze_exp.errors import ConfigError, DataError
 
@@ -133,6 +134,32 @@ class CropDataset:
         row_in_file = np.arange(len(self)) - np.repeat(self._starts[:-1], np.diff(self._starts))
         rows = self.usable
         return rows[row_in_file[rows] % stride == 0]
+
+    def windows(self, length: int, *, every: int = 1, every_phase: bool = False) -> np.ndarray:
+        """Windows of frames that follow each other, see `sequences.windows`; each has a label somewhere.
+
+        Args:
+            length: T, frames of a window.
+            every: distance of its frames, rows.
+            every_phase: go through the rows between them too.
+
+        Returns:
+            (K, T) int64 rows, `PADDING` where a window is not full.
+
+        Raises:
+            DataError: files that do not say which of their frames follow each other.
+        """
+        runs, problems = [], []
+        for number, file in enumerate(self.files):
+            try:
+                runs.append(read_runs(file.path, num_rows=file.num_rows) + (number << 32))
+            except DataError as error:
+                problems.append(str(error))
+        if problems:
+            more = f"\n  and {len(problems) - 3} more files" if len(problems) > 3 else ""
+            raise DataError("\n  ".join(problems[:3]) + more)
+        cut = windows(np.concatenate(runs), length=length, every=every, every_phase=every_phase)
+        return cut[((cut != PADDING) & self.valid[cut]).any(axis=1)]
 
     @property
     def image_shapes(self) -> dict[str, tuple[int, int, int]]:
