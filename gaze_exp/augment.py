@@ -1,5 +1,8 @@
 """Augmentation of a whole batch on its device: one random draw a sample, shared by its three crops.
 
+A window of T frames, (B, T, ...) for (B, ...), is one sample: its frames share every draw but the noise of a
+pixel, because a video does not flicker.
+
 Training only: in eval mode both modules hand the batch back as it is. What is drawn comes from torch's
 global CPU generator, whatever the device, so seeding it repeats a step and drawing never waits for a GPU.
 
@@ -156,20 +159,26 @@ class PhotometricAugment(nn.Module):
     def _augment(self, batch: GazeBatch) -> GazeBatch:
         """Draw once, and treat the three crops alike."""
         num_samples, device = len(batch["face"]), batch["face"].device
-        matrix, offset = (x.to(device, non_blocking=True) for x in self._draw_colour(num_samples))
-        blurred_rows, sigma = (x.to(device, non_blocking=True) for x in self._draw_blur(num_samples))
-        noise_std = self._draw_noise(num_samples).to(device, non_blocking=True)
+        num_frames = batch["face"].shape[1] if batch["face"].ndim == 5 else 1
+        draws = (*self._draw_colour(num_samples), *self._draw_blur(num_samples), self._draw_noise(num_samples))
+        matrix, offset, is_blurred, sigma, noise_std = (x.repeat_interleave(num_frames, dim=0) for x in draws)
+        blurred_rows = is_blurred.nonzero()[:, 0]
+        sigma = sigma[blurred_rows]
+        matrix, offset, blurred_rows, sigma, noise_std = (
+            x.to(device, non_blocking=True) for x in (matrix, offset, blurred_rows, sigma, noise_std)
+        )
         augmented = dict(batch)
         for name in CROPS:
             # Planar on purpose: the three steps below are two to four times faster on it on a CPU.
-            images = cast("Tensor", augmented[name]).contiguous().float()
+            given = cast("Tensor", augmented[name])
+            images = given.flatten(0, -4).contiguous().float()
             images = torch.baddbmm(offset, matrix, images.flatten(2)).view_as(images)
             if len(blurred_rows):
                 blurred = blur(images[blurred_rows], sigma=sigma, max_sigma=self.blur_sigma)
                 images.index_copy_(0, blurred_rows, blurred)
             if self.noise_std:
                 self._add_noise(images, noise_std)
-            augmented[name] = images.clamp_(0, 255)
+            augmented[name] = images.clamp_(0, 255).view_as(given)
         return cast("GazeBatch", augmented)
 
     def _draw_colour(self, num_samples: int) -> tuple[Tensor, Tensor]:
@@ -186,10 +195,9 @@ class PhotometricAugment(nn.Module):
         return matrix, offset[:, None, None].expand(-1, 3, 1)
 
     def _draw_blur(self, num_samples: int) -> tuple[Tensor, Tensor]:
-        """Draw which rows (K,) are blurred and their sigmas (K,), fractions of the crop's side."""
+        """Draw who is blurred, (B,) bool, and the sigmas (B,), fractions of the crop's side."""
         uniform = torch.rand(2, num_samples)
-        rows = (uniform[0] < self.blur_probability).nonzero()[:, 0]
-        return rows, self.blur_sigma * uniform[1, rows]
+        return uniform[0] < self.blur_probability, self.blur_sigma * uniform[1]
 
     def _draw_noise(self, num_samples: int) -> Tensor:
         """Draw the noise's standard deviation (B, 1), 0 where there is none; its sign turns the bank over."""
@@ -258,13 +266,13 @@ def blur(images: Tensor, *, sigma: Tensor, max_sigma: float) -> Tensor:
 
 def _flip_rows(chosen: Tensor, images: Tensor, *, other: Tensor) -> Tensor:
     """Replace the chosen rows of (B, 3, H, W) by the mirrored rows of `other`."""
-    return torch.where(chosen[:, None, None, None], other.flip(-1), images)
+    return torch.where(chosen.view(-1, *[1] * (images.ndim - 1)), other.flip(-1), images)
 
 
 def _negate_yaw(chosen: Tensor, angles: Tensor) -> Tensor:
     """Negate the yaw of the chosen rows of (B, 2) pitch, yaw."""
     pitch, yaw = angles.unbind(-1)
-    return torch.stack((pitch, torch.where(chosen, -yaw, yaw)), dim=-1)
+    return torch.stack((pitch, torch.where(chosen.view(-1, *[1] * (yaw.ndim - 1)), -yaw, yaw)), dim=-1)
 
 
 def _check_probabilities(**values: float) -> None:

@@ -1,6 +1,7 @@
 """What travels between data, model, loss and metrics: every key with its shape, unit and frame.
 
-Shapes: B batch, H W pixels. Left and right are the subject's own.
+Shapes: B batch, H W pixels. Left and right are the subject's own. Windows of T frames that follow each other
+have (B, T, ...) for (B, ...) everywhere.
 """
 
 import inspect
@@ -26,7 +27,7 @@ class GazeBatch(TypedDict):
     subject: Tensor
     """(B,) int64 index into `CropDataset.subjects`."""
     row: Tensor
-    """(B,) int64 row in the whole data set, files in sorted order."""
+    """(B,) int64 row in the whole data set, files in sorted order; negative for what only fills up a window."""
     head: NotRequired[Tensor]
     """(B, 2) float32 head pitch, yaw in radians, same frame as `gaze`; NaN where unknown."""
 
@@ -38,11 +39,23 @@ class GazeOutput(TypedDict):
     """(B, 2) pitch, yaw in radians, in the normalised camera of the face crop."""
 
 
+def input_parameters(model: nn.Module) -> list[inspect.Parameter]:
+    """What a model reads: the arguments of its `forward`; those of its `frame_model` where it is built around one.
+
+    Args:
+        model: any model; a compiled one is read through to the original.
+    """
+    model = cast("nn.Module", getattr(model, "_orig_mod", model))
+    forward = cast("nn.Module", getattr(model, "frame_model", model)).forward
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)  # not *args, **kwargs
+    return [a for a in inspect.signature(forward).parameters.values() if a.kind in named]
+
+
 def model_inputs(model: nn.Module, batch: GazeBatch | Mapping[str, Tensor]) -> dict[str, Tensor]:
     """Pick what a model reads: the batch keys that its `forward` names as arguments.
 
     Args:
-        model: any model; a compiled one is read through to the original.
+        model: any model.
         batch: a `GazeBatch`.
 
     Returns:
@@ -56,9 +69,7 @@ def model_inputs(model: nn.Module, batch: GazeBatch | Mapping[str, Tensor]) -> d
         >>> model_inputs(nn.Linear(2, 1), {"input": torch.zeros(1, 2), "row": torch.zeros(1)})
         {'input': tensor([[0., 0.]])}
     """
-    forward = getattr(model, "_orig_mod", model).forward
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)  # not *args, **kwargs
-    arguments = [a for a in inspect.signature(forward).parameters.values() if a.kind in named]
+    arguments = input_parameters(model)
     missing = [a.name for a in arguments if a.name not in batch and a.default is a.empty]
     if missing:
         raise KeyError(f"{type(model).__name__}.forward reads {missing}; the batch has {sorted(batch)}")

@@ -1,4 +1,7 @@
-"""Angular errors as torchmetrics classes: masked, summed in float64, the same on any number of devices."""
+"""Angular errors as torchmetrics classes: masked, summed in float64, the same on any number of devices.
+
+Windows have (B, T, ...) for (B, ...); every frame counts alike.
+"""
 
 import torch
 from torch import Tensor
@@ -82,9 +85,9 @@ class AngularErrorPerSubject(Metric):
             valid: (B,) bool.
             subject: (B,) index of the person.
         """
-        error_deg = _error_deg(output_gaze, target_gaze, valid)
+        error_deg, subject = _error_deg(output_gaze, target_gaze, valid).flatten(), subject.flatten()
         self.sum_deg = self.sum_deg.double().index_add(0, subject, error_deg)
-        self.num_valid = self.num_valid.index_add(0, subject, valid.long())
+        self.num_valid = self.num_valid.index_add(0, subject, valid.flatten().long())
 
     def compute(self) -> Tensor:
         """Mean error of each person in degrees, (S,) float32; NaN for a person with no valid sample."""

@@ -90,9 +90,13 @@ def collect(
 def _kept(batch: GazeBatch, *, predicted: Tensor) -> dict[str, Tensor]:
     """Copies of what outlives a batch; the loader uses the batch's own memory again."""
     head = batch.get("head", torch.full_like(batch["gaze"], torch.nan))
-    labels = {"target": batch["gaze"].float(), "head": head.float()}
-    labels |= {"valid": batch["valid"].bool(), "subject": batch["subject"], "row": batch["row"]}
-    return {"predicted": predicted.float().cpu()} | {key: value.cpu().clone() for key, value in labels.items()}
+    kept = {"predicted": predicted.float(), "target": batch["gaze"].float(), "head": head.float()}
+    kept |= {"valid": batch["valid"].bool(), "subject": batch["subject"], "row": batch["row"]}
+    columns = {key: value.cpu().clone() for key, value in kept.items()}
+    if columns["row"].ndim == 1:
+        return columns
+    is_row = columns["row"].flatten() >= 0  # windows: their frames, without what fills them up
+    return {key: value.flatten(0, 1)[is_row] for key, value in columns.items()}
 
 
 @contextmanager

@@ -1,6 +1,5 @@
 """Predict the gaze of a crop file or a folder of pictures: predictions.csv and pictures."""
 
-import inspect
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ def run(cfg: DictConfig) -> None:
         DataError: it cannot be read.
     """
     from gaze_exp.actions.evaluate import device_of
+    from gaze_exp.batch import input_parameters
     from gaze_exp.predictions import collect, to_csv
 
     if not cfg.predict.source:
@@ -34,7 +34,7 @@ def run(cfg: DictConfig) -> None:
     machine = assemble.machine_of(cfg)
     saved = assemble.saved_of(cfg)
     model = assemble.model_of(saved)
-    needs = set(inspect.signature(model.forward).parameters)
+    needs = {parameter.name for parameter in input_parameters(model)}
     batches, subjects, face_of = _source(
         Path(cfg.predict.source), needs=needs, sizes=saved.crop_sizes, reading=assemble.chosen_data(cfg, saved)
     )
