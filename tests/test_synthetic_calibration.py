@@ -13,6 +13,7 @@ from gaze_exp.data.synthetic.layouts import write_set
 from gaze_exp.data.synthetic.person import random_stream
 from gaze_exp.data.synthetic.rigs import LAPTOP
 from gaze_exp.data.synthetic.set_plan import SetPlan
+from gaze_exp.errors import ConfigError
 
 
 def photos_of(folder):
@@ -98,6 +99,15 @@ def test_a_mirrored_photo_is_the_flipped_one_with_the_same_target(photos, tmp_pa
         answers = [each["inference"]["Gaze"] for each in (label, other_label)]
         assert answers[0]["left_eye"]["x"] == pytest.approx(640 - answers[1]["left_eye"]["x"], abs=1e-3)
         assert answers[0]["left_eye"]["x"] < answers[0]["right_eye"]["x"]
+
+
+def test_photos_as_large_as_older_clients_wrote_them(tmp_path):
+    ((label, picture),) = written(tmp_path / "wide", frames=1, photo_width=1920)
+    assert picture.shape == (1080, 1920, 3)
+    eyes = label["inference"]["Gaze"]
+    assert 30 < eyes["right_eye"]["x"] - eyes["left_eye"]["x"] < 200
+    with pytest.raises(ConfigError, match=r"synthetic\.photo_width: 800 px is none of the client's; 640 or 1920"):
+        SetPlan(layout="calibration", persons=1, frames=1, seed=0, photo_width=800)
 
 
 @pytest.mark.slow

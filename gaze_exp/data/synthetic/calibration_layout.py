@@ -2,13 +2,13 @@
 
 The client saves a photo when the user looks at the mouse pointer and presses a key. The picture is the camera's
 whole frame, mirrored unless the user switched that off; the label is the pointer in the window, which here fills
-the laptop's screen. The JSON has the client's keys in the client's order. Whatever its `inference` says about
-gaze is the answer of another program and is not the truth.
+the laptop's screen. Until version 0.4.12 the client wrote 1920x1080, from 0.4.13 on 640x480. The JSON has the
+client's keys in the client's order. Whatever its `inference` says about gaze is the answer of another program and
+is not the truth.
 """
 
 import json
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,21 +18,21 @@ import torch
 from torch import Tensor
 
 from gaze_exp.data.synthetic.crop_layout import Recording
-from gaze_exp.data.synthetic.drawing import draw_light, draw_scene
 from gaze_exp.data.synthetic.jobs import Job, OnFrames, atomic_folder
 from gaze_exp.data.synthetic.landmarks import eye_centres_px
 from gaze_exp.data.synthetic.person import draw_person, random_stream
 from gaze_exp.data.synthetic.renderer import render_frame
-from gaze_exp.data.synthetic.rigs import LAPTOP
+from gaze_exp.data.synthetic.rigs import LAPTOP, LAPTOPS, Rig
 from gaze_exp.data.synthetic.scene import Scene
+from gaze_exp.data.synthetic.sitting import draw_sitting
 
 GRIDS = {9: (3, 3), 16: (4, 4), 32: (8, 4)}
 """Number of targets -> columns, rows."""
 FOLDER = "calibration_data"
-FRAME_PX = (640, 480)
 _JPEG_QUALITY = 75
 _START_MS = 1_766_068_421_832
 _PHOTOS_AT_ONCE = 4
+_BYTES_A_PIXEL = 0.13
 
 
 def calibration_jobs(
@@ -42,6 +42,7 @@ def calibration_jobs(
     num_targets: int,
     num_sessions: int,
     num_photos: int,
+    photo_width_px: int,
     mirrored: bool,
 ) -> list[Job]:
     """One job a person.
@@ -52,11 +53,13 @@ def calibration_jobs(
         num_targets: 9, 16 or 32 points on the screen.
         num_sessions: sittings on different days.
         num_photos: of each session; more than targets means some twice.
+        photo_width_px: a key of `LAPTOPS`.
         mirrored: write the photos mirrored.
 
     Returns:
         Jobs, each of which writes one `participant_*/calibration_data`.
     """
+    rig = LAPTOPS[photo_width_px]
 
     def job(recording: Recording) -> Job:
         path = root / recording.participant / FOLDER
@@ -70,12 +73,14 @@ def calibration_jobs(
                         session=session,
                         num_targets=num_targets,
                         num_photos=num_photos,
+                        rig=rig,
                         mirrored=mirrored,
                         on_frames=on_frames,
                     )
 
         total = num_sessions * num_photos
-        return Job(path=path, num_frames=total, num_bytes=total * 40_000, write=write)
+        photo_bytes = int(_BYTES_A_PIXEL * rig.width_px * rig.height_px)
+        return Job(path=path, num_frames=total, num_bytes=total * photo_bytes, write=write)
 
     return [job(recording) for recording in people]
 
@@ -87,6 +92,7 @@ def write_session(
     session: int,
     num_targets: int,
     num_photos: int,
+    rig: Rig,
     mirrored: bool,
     on_frames: OnFrames,
 ) -> None:
@@ -98,21 +104,20 @@ def write_session(
         session: counts from 0; another session, another day, light and seat.
         num_targets: a key of `GRIDS`.
         num_photos: how many.
+        rig: camera and screen.
         mirrored: write the photos mirrored.
         on_frames: told of the progress.
     """
     stream = random_stream(recording.seed, recording.drawn, "session", session)
     person = draw_person(recording.seed, number=recording.drawn)
-    number = 1000 * recording.drawn + session
     targets_px = draw_targets(num_targets, num_photos, stream)
-    scene = draw_scene(
-        person, rig=LAPTOP, num_frames=num_photos, seed=recording.seed, number=number, target_px=targets_px
+    scene = draw_sitting(
+        person, rig=rig, target_px=targets_px, seed=recording.seed, number=recording.drawn, session=session
     )
-    scene = replace(scene, **draw_light(num_photos, stream, frames_per_step=num_photos))
     pauses_ms = torch.randint(1800, 4200, (num_photos,), generator=stream).cumsum(0)
     times_ms = (pauses_ms + _START_MS + 86_400_000 * session + 3_600_000 * recording.number).tolist()
-    noise = random_stream(recording.seed, number, "noise", "photo")
-    width_px, height_px = FRAME_PX
+    noise = random_stream(recording.seed, recording.drawn, "noise", "photo", session)
+    width_px, height_px = rig.width_px, rig.height_px
     for start in range(0, num_photos, _PHOTOS_AT_ONCE):
         part = scene.frames(start, start + _PHOTOS_AT_ONCE)
         photos = render_frame(part, width_px=width_px, height_px=height_px, noise=noise, mirrored=mirrored).numpy()

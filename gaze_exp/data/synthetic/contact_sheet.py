@@ -16,7 +16,7 @@ from gaze_exp.draw import TARGET_COLOUR, Image, caption, gaze_arrow, grid, png_b
 
 _FACE_PX = 192
 _EYE_PX = _FACE_PX // 2
-_PHOTO_PX = (320, 240)
+_PHOTO_WIDTH_PX = 320
 _PER_PERSON = 6
 _NUM_PERSONS = 8
 _MASK_RGB = np.array([[0, 0, 0], [235, 235, 235], [70, 130, 220], [250, 200, 40]], np.uint8)
@@ -93,7 +93,7 @@ def _photo_tiles(root: Path) -> Iterator[list[Image]]:
 def _photo_tile(path: Path) -> Image:
     label = json.loads(path.read_text(encoding="utf-8"))
     photo = np.asarray(cv2.imread(str(path.with_suffix(".jpg"))))[..., ::-1]
-    picture = _resized(photo, *_PHOTO_PX)
+    picture = _resized(photo, _PHOTO_WIDTH_PX, round(_PHOTO_WIDTH_PX * photo.shape[0] / photo.shape[1]))
     return caption(picture, f"pointer at {label['screen_x']:.0f}, {label['screen_y']:.0f}")
 
 

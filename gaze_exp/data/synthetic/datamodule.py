@@ -16,7 +16,7 @@ log = logging.getLogger(__name__)
 
 _NO_PIXELS = {
     *("datamodule", "rendering", "jobs", "set_plan", "layouts", "contact_sheet", "video"),
-    *("eve_layout", "eve_labels", "eve_screen", "calibration_layout"),
+    *("eve_layout", "eve_labels", "eve_screen", "calibration_layout", "sitting"),
 }
 """Files that cannot change what is in a crop file."""
 

@@ -1,5 +1,6 @@
 """Frames that have nothing to do with each other, drawn by seed. F frames, float64, mm, camera frame."""
 
+import math
 from dataclasses import replace
 from typing import Any
 
@@ -190,12 +191,25 @@ def _draw_head_rotations(gaze: Tensor, stream: torch.Generator) -> Tensor:
     """(F, 3, 3) heads that go part of the way to the target, with (F, 2) pitch and yaw of that target."""
     num_frames = len(gaze)
     turn_deg = torch.tensor([6.0, 9.0], dtype=torch.float64) * bounded_normal((num_frames, 2), stream)
+    head = reachable_head(gaze, 0.3 * gaze + turn_deg.deg2rad())
+    roll = 0.3 * math.radians(_MOST_DEG[2]) * bounded_normal((num_frames,), stream)
+    return rotation_of(head, roll)
+
+
+def reachable_head(gaze: Tensor, head: Tensor) -> Tensor:
+    """Turn heads on until the eyes reach their targets, but no further than a neck goes.
+
+    Args:
+        gaze: (F, 2) pitch, yaw in radians from the head to its target, camera frame.
+        head: (F, 2) where the face would point.
+
+    Returns:
+        (F, 2) where it points.
+    """
     # An eye turns no further in its socket than this; beyond it the head has to come along.
     low, high = torch.tensor([_EYE_LOW_DEG, _EYE_HIGH_DEG], dtype=torch.float64).deg2rad()
-    head = gaze - (gaze - (0.3 * gaze + turn_deg.deg2rad())).clamp(low, high)
-    most = torch.tensor(_MOST_DEG, dtype=torch.float64).deg2rad()
-    roll = 0.3 * most[2] * bounded_normal((num_frames,), stream)
-    return rotation_of(head.clamp(-most[:2], most[:2]), roll)
+    most = torch.tensor(_MOST_DEG[:2], dtype=torch.float64).deg2rad()
+    return (gaze - (gaze - head).clamp(low, high)).clamp(-most, most)
 
 
 def _draw_anywhere(rig: Rig, num_frames: int, stream: torch.Generator) -> tuple[Tensor, Tensor, Tensor]:

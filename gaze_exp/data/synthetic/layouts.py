@@ -30,6 +30,7 @@ JOBS: dict[str, Callable[[Path, SetPlan], list[Job]]] = {
         num_targets=plan.targets,
         num_sessions=plan.sessions,
         num_photos=plan.frames,
+        photo_width_px=plan.photo_width,
         mirrored=plan.mirrored,
     ),
 }

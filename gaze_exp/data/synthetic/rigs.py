@@ -108,3 +108,6 @@ LAPTOP = Rig(
     tilt_deg=-4.0,
 )
 """A 16 inch laptop; its screen is measured in points, as a window's coordinates are."""
+
+LAPTOPS = {640: LAPTOP, 1920: replace(LAPTOP, focal_px=1260.0, width_px=1920, height_px=1080)}
+"""Width of the photos -> rig. The same camera: the small picture is the middle of the wide one."""

@@ -10,6 +10,7 @@ from gaze_exp.atomic_write import atomic_write
 from gaze_exp.data.synthetic.calibration_layout import GRIDS
 from gaze_exp.data.synthetic.crop_layout import Recording, recordings
 from gaze_exp.data.synthetic.jobs import LOCK, PARTIAL
+from gaze_exp.data.synthetic.rigs import LAPTOPS
 from gaze_exp.errors import ConfigError, DataError
 
 MANIFEST = "synthetic.json"
@@ -44,6 +45,8 @@ class SetPlan:
     targets: int = 9
     """Calibration points, a key of `GRIDS`."""
     sessions: int = 1
+    photo_width: int = 640
+    """Of a calibration: 640 (x480), or 1920 (x1080) as the client wrote before 0.4.13."""
     mirrored: bool = True
     """Calibration photos are mirrored, as the client writes them."""
 
@@ -57,6 +60,8 @@ class SetPlan:
                 raise ConfigError(f"{key}: {getattr(self, name)} is too small; {low} or more")
         if self.targets not in GRIDS:
             raise ConfigError(f"synthetic.targets: {self.targets} is no grid; {', '.join(map(str, GRIDS))} are")
+        if self.photo_width not in LAPTOPS:
+            raise ConfigError(f"synthetic.photo_width: {self.photo_width} px is none of the client's; 640 or 1920")
         if self.frame_width and (self.frame_width < 64 or self.frame_width % 32):
             raise ConfigError(
                 f"synthetic.frame_width: {self.frame_width} px cannot be 16:9 in even numbers; 0, or a multiple of 32 "
