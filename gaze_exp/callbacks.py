@@ -81,7 +81,11 @@ class ValidationPictures(Callback):
         missing = self.num_pictures - len(self.pictures)
         if missing <= 0 or not trainer.is_global_zero:
             return
-        gaze, valid, predicted_gaze = batch["gaze"].reshape(-1, 2), batch["valid"].flatten(), outputs["gaze"].reshape(-1, 2)
+        gaze, valid, predicted_gaze = (
+            batch["gaze"].reshape(-1, 2),
+            batch["valid"].flatten(),
+            outputs["gaze"].reshape(-1, 2),
+        )
         faces = batch["face"].flatten(0, -4)  # of a window, its frames
         chosen = torch.linspace(0, len(gaze) - 1, min(missing, 8)).long().unique()
         for index in chosen.tolist():

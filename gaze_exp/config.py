@@ -32,6 +32,7 @@ class RunSchema:
     run_name: str | None = None
     seed: int = 0
     global_batch: int = 64
+    sequence_length: int = 1
     actions: list[str] = field(default_factory=list)
     checkpoint: str | None = None
     resume: str | None = None

@@ -75,7 +75,7 @@ class TemporalGaze(nn.Module):
         frame_model.requires_grad_(not freeze_frame_model)
         self.train()
 
-    def train(self, mode: bool = True) -> "TemporalGaze":  # noqa: FBT001, FBT002
+    def train(self, mode: bool = True) -> "TemporalGaze":
         """Set the training mode; a frozen frame model stays in evaluation."""
         super().train(mode)
         if self.freeze_frame_model:

@@ -1,5 +1,6 @@
 """Synthetic persons as crop files: who goes into which split, and one file written through `CropWriter`."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,7 @@ from gaze_exp.data.synthetic.drawing import FRAMES_PER_STEP, draw_scene
 from gaze_exp.data.synthetic.jobs import Job, OnFrames
 from gaze_exp.data.synthetic.landmarks import landmarks_px
 from gaze_exp.data.synthetic.masks import eye_mask
+from gaze_exp.data.synthetic.motion import KINDS, Movement, draw_recording
 from gaze_exp.data.synthetic.person import draw_person, random_stream
 from gaze_exp.data.synthetic.renderer import frames_at_once, render
 from gaze_exp.data.synthetic.rigs import ABOVE, Rig
@@ -22,7 +24,8 @@ from gaze_exp.data.synthetic.views import View, eye_views, face_view
 from gaze_exp.data.synthetic.warps import warp
 
 SOURCE_FPS = 60
-SAMPLE_HZ = 1
+APART = Movement(fps=1, frames_per_step=FRAMES_PER_STEP)
+"""What is written of frames that were drawn apart."""
 
 _OPTIONAL = {
     **OPTIONAL,
@@ -122,6 +125,7 @@ def write_recording(
     eye_size: int,
     camera: str,
     masks: bool = False,
+    movement: Movement | None = None,
     on_frames: OnFrames,
 ) -> None:
     """Draw, render and write one person.
@@ -135,19 +139,25 @@ def write_recording(
         eye_size: side of the eye crops, px.
         camera: the camera's name, for the attributes.
         masks: write `mask_left` and `mask_right` too.
+        movement: of frames that follow each other; None draws every frame apart.
         on_frames: told how many frames were finished since last time; an exception from it stops the file.
 
     Raises:
         DataError: the file cannot be written.
     """
     seed, drawn = recording.seed, recording.drawn
-    scene = draw_scene(draw_person(seed, number=drawn), rig=rig, num_frames=num_frames, seed=seed, number=drawn)
+    scene = _draw(recording, rig=rig, num_frames=num_frames, movement=movement)
     views = _views(scene)
     sizes = {"face": face_size, "leye": eye_size, "reye": eye_size}
-    labels = _labels(scene, views, sizes)
+    labels = _labels(scene, views, sizes, movement or APART)
     noise = {name: random_stream(seed, drawn, "noise", name) for name in views}
     chunk = frames_at_once(min(face_size, eye_size))
-    attrs = {**_attributes(scene), "camera": camera, "participant": recording.participant, "scene_seed": seed}
+    attrs = {
+        **_attributes(scene, movement or APART),
+        "camera": camera,
+        "participant": recording.participant,
+        "scene_seed": seed,
+    }
     optional = _OPTIONAL | (dict.fromkeys(_MASKS, ((eye_size, eye_size), "uint8")) if masks else {})
     with CropWriter(
         path, num_rows=num_frames, face_size=face_size, eye_size=eye_size, optional=optional, attrs=attrs
@@ -158,6 +168,14 @@ def write_recording(
             rows |= {name: values[start:stop] for name, values in labels.items()}
             writer.append(rows)
             on_frames(stop - start)
+
+
+def _draw(recording: Recording, *, rig: Rig, num_frames: int, movement: Movement | None) -> Scene:
+    seed, number = recording.seed, recording.drawn
+    person = draw_person(seed, number=number)
+    if movement is None:
+        return draw_scene(person, rig=rig, num_frames=num_frames, seed=seed, number=number)
+    return draw_recording(person, rig=rig, num_frames=num_frames, movement=movement, seed=seed, number=number)
 
 
 def _views(scene: Scene) -> dict[str, View]:
@@ -184,11 +202,11 @@ def _render_frames(scene: Scene, view: View, size_px: int, noise: torch.Generato
     return torch.cat(parts).numpy()
 
 
-def _labels(scene: Scene, views: dict[str, View], sizes: dict[str, int]) -> dict[str, np.ndarray]:
+def _labels(scene: Scene, views: dict[str, View], sizes: dict[str, int], movement: Movement) -> dict[str, np.ndarray]:
     face = views["face"]
     index = torch.arange(scene.num_frames)
-    in_step = index % FRAMES_PER_STEP
-    frame_index = in_step * (SOURCE_FPS // SAMPLE_HZ)
+    in_step = index % movement.frames_per_step
+    frame_index = in_step * (SOURCE_FPS // movement.fps)
     values: dict[str, Tensor] = {
         "gaze": face.gaze,
         "gaze_left": views["leye"].gaze,
@@ -202,7 +220,7 @@ def _labels(scene: Scene, views: dict[str, View], sizes: dict[str, int]) -> dict
         "valid_right": scene.valid,
         "step_id": scene.step,
         "frame_index": frame_index,
-        "timestamp": index * (10**9 // SAMPLE_HZ),
+        "timestamp": index * (10**9 // movement.fps),
         "pupil_mm": scene.pupil_mm,
         "landmarks_px": landmarks_px(scene, width_px=scene.rig.width_px, height_px=scene.rig.height_px),
         "head_rotation": scene.head_rotation,
@@ -215,13 +233,14 @@ def _labels(scene: Scene, views: dict[str, View], sizes: dict[str, int]) -> dict
     return {name: tensor.numpy().astype(dtypes[name]) for name, tensor in values.items()}
 
 
-def _attributes(scene: Scene) -> dict[str, object]:
-    rig = scene.rig
+def _attributes(scene: Scene, movement: Movement) -> dict[str, object]:
+    rig, steps = scene.rig, range(int(scene.step[-1]) + 1)
+    kinds = itertools.cycle(KINDS[:1] if movement == APART else KINDS)
     return {
         "gaze_key": "face_g_tobii",
         "source_fps": SOURCE_FPS,
-        "sample_hz": SAMPLE_HZ,
-        "steps": [f"step{step:03d}_image_synthetic" for step in range(int(scene.step[-1]) + 1)],
+        "sample_hz": movement.fps,
+        "steps": [f"step{step:03d}_{kind}_synthetic" for step, kind in zip(steps, kinds, strict=False)],
         "camera_matrix": rig.camera_matrix.numpy(),
         "screen_to_camera": rig.screen_to_camera.numpy(),
         "mm_per_px": np.full(2, rig.mm_per_px),
@@ -239,6 +258,7 @@ def crop_jobs(
     rig: Rig = ABOVE,
     camera: str = "basler",
     masks: bool = False,
+    movement: Movement | None = None,
 ) -> list[Job]:
     """One job a person.
 
@@ -251,6 +271,7 @@ def crop_jobs(
         rig: camera and screen.
         camera: the camera in the file name.
         masks: write `mask_left` and `mask_right` too.
+        movement: of frames that follow each other; None draws every frame apart.
 
     Returns:
         Jobs, each of which writes one `frames_<camera>.h5`.
@@ -269,6 +290,7 @@ def crop_jobs(
                 eye_size=eye_size,
                 camera=camera,
                 masks=masks,
+                movement=movement,
                 on_frames=on_frames,
             )
 
