@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from gaze_exp import checkpoint, hardware
-from gaze_exp.config import build, hardware_of, plain, rebuild
+from gaze_exp.config import build, hardware_of, plain, rebuild, without_weights
 from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import BatchSplit, Hardware
 
@@ -49,7 +49,14 @@ def machine_of(cfg: DictConfig) -> Hardware:
     return machine
 
 
-def data_of(cfg: DictConfig, machine: Hardware, *, device_batch: int = 1, saved: "Checkpoint | None" = None) -> Any:
+def data_of(
+    cfg: DictConfig,
+    machine: Hardware,
+    *,
+    device_batch: int = 1,
+    saved: "Checkpoint | None" = None,
+    reader: "Checkpoint | None" = None,
+) -> Any:
     """Build and set up the data module.
 
     Args:
@@ -57,6 +64,7 @@ def data_of(cfg: DictConfig, machine: Hardware, *, device_batch: int = 1, saved:
         machine: resolved.
         device_batch: training samples a device takes at once.
         saved: a checkpoint whose own data is used where the command line chooses none.
+        reader: another checkpoint, which is to read the same data in windows as long as those of its training.
 
     Returns:
         A data module after `prepare_data` and `setup`, for reading outside a Trainer.
@@ -65,6 +73,9 @@ def data_of(cfg: DictConfig, machine: Hardware, *, device_batch: int = 1, saved:
         DataError: as the data module says.
     """
     node = cfg.data if saved is None else chosen_data(cfg, saved)
+    if reader is not None:
+        lengths = ("sequence_length", "eval_sequence_length")
+        node = OmegaConf.merge(node, {name: reader.config["data"].get(name) for name in lengths if name in node})
     for name, right in DECIDED_ELSEWHERE.items():
         if name in node:
             raise ConfigError(f"data.{name}: is decided elsewhere; {right} would be right")
@@ -80,6 +91,8 @@ def chosen_data(cfg: DictConfig, saved: "Checkpoint") -> DictConfig:
     """The checkpoint's data, unless the command line names a data group or a task."""
     overrides = overrides_of_run()
     if "train" in cfg.actions or any(o.startswith(("data=", "task=")) for o in overrides):
+        if not any(o.startswith("sequence_length=") for o in overrides):
+            cfg.sequence_length = saved.config.get("sequence_length", 1)
         return cfg.data
     node = OmegaConf.create(saved.config["data"])
     for key in (o.lstrip("+").partition("=")[0] for o in overrides if o.lstrip("+").startswith("data.")):
@@ -113,14 +126,17 @@ def module_of(cfg: DictConfig, machine: Hardware, data: Any) -> "GazeModule":
     """The module to train, with what its checkpoints shall carry."""
     from gaze_exp.lightning_module import GazeModule
 
+    seen = take_over_frame_model(cfg)
+    model = build(cfg.model, key="model")
+    _refuse_other_reading(model, length=getattr(data, "sequence_length", 1))
     provenance = {
         "config": plain(cfg),
-        "train_subjects": list(data.train.subjects),
+        "train_subjects": sorted({*data.train.subjects, *seen}),
         "train_mean_gaze": [float(x) for x in data.train_mean_gaze],
         "crop_sizes": [data.train.face_size[0], data.train.eye_size[0]],
     }
     module = GazeModule(
-        build(cfg.model, key="model"),
+        model,
         loss=build(cfg.loss, key="loss"),
         augment=build(cfg.augment, key="augment"),
         optim=build(cfg.optim, key="optim"),
@@ -131,6 +147,35 @@ def module_of(cfg: DictConfig, machine: Hardware, data: Any) -> "GazeModule":
     if machine.compile:
         module.model.compile()  # keeps the names of the weights; torch.compile(model) would not
     return module
+
+
+def take_over_frame_model(cfg: DictConfig) -> list[str]:
+    """Let a temporal model be built on the single-frame model that its `frame_checkpoint` holds.
+
+    Args:
+        cfg: the run, in which that model's config takes the place of `model.frame_model`.
+
+    Returns:
+        The persons that it was trained on; none where there is no checkpoint.
+    """
+    named = cfg.model.get("frame_checkpoint")
+    if not named:
+        return []
+    saved = checkpoint.load(checkpoint.best_in(Path(named)) if Path(named).is_dir() else named)
+    OmegaConf.update(cfg, "model.frame_model", without_weights(saved.config["model"]), merge=False)
+    cfg.model.frame_checkpoint = str(saved.path.resolve())
+    return saved.train_subjects
+
+
+def _refuse_other_reading(model: "nn.Module", *, length: int) -> None:
+    name, reads_sequences = type(model).__name__, getattr(model, "reads_sequences", False)
+    if reads_sequences and length == 1:
+        raise ConfigError(f"sequence_length: 1 gives single frames, and {name} reads windows; 16 would be right")
+    if length > 1 and not reads_sequences:
+        raise ConfigError(
+            f"sequence_length: {length} gives windows, and {name} reads single frames; 1, or a model around it "
+            "(task=eve_temporal), would be right"
+        )
 
 
 def whole_steps(data: Any, batches: BatchSplit) -> int | None:

@@ -178,13 +178,24 @@ def rebuild(saved: dict[str, Any], group: str, **kwargs: Any) -> Any:
 
     Pretrained weights are never loaded again: the checkpoint's replace them.
     """
-    node = dict(saved[group])
-    for name in node:
+    return build(OmegaConf.create(without_weights(saved[group])), key=group, **kwargs)
+
+
+def without_weights(node: Any) -> Any:
+    """A component's config with every source of first weights switched off, in the components inside it too.
+
+    Args:
+        node: plain data.
+    """
+    if not isinstance(node, dict):
+        return [without_weights(child) for child in node] if isinstance(node, list) else node
+    off = {name: without_weights(child) for name, child in node.items()}
+    for name in off:
         if name == "pretrained":
-            node[name] = False
-        elif name.endswith("weights_file"):
-            node[name] = None
-    return build(OmegaConf.create(node), key=group, **kwargs)
+            off[name] = False
+        elif name.endswith(("weights_file", "frame_checkpoint")):
+            off[name] = None
+    return off
 
 
 def remove_if_empty(run_dir: Path) -> None:

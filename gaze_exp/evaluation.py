@@ -53,10 +53,10 @@ def evaluate(
     constant_deg = constant_error_deg(predictions, constant_gaze).numpy()[valid]
     counts = np.bincount(subject, minlength=len(predictions.subjects))
     persons = np.flatnonzero(counts)
-    draws = _draw_persons(len(persons), seed=seed)
-    model = _summary(error_deg, subject=subject, persons=persons, draws=draws)
-    constant = _summary(constant_deg, subject=subject, persons=persons, draws=draws)
-    gain = _summary(constant_deg - error_deg, subject=subject, persons=persons, draws=draws)
+    draws = draw_persons(len(persons), seed=seed)
+    model = summary(error_deg, subject=subject, persons=persons, draws=draws)
+    constant = summary(constant_deg, subject=subject, persons=persons, draws=draws)
+    gain = summary(constant_deg - error_deg, subject=subject, persons=persons, draws=draws)
     pitch, yaw = (_rounded(math.degrees(angle)) for angle in constant_gaze.tolist())
     return {
         "unit": "deg",
@@ -64,7 +64,7 @@ def evaluate(
         "per_subject": _per_subject(error_deg, subject=subject, names=predictions.subjects),
         "constant": {"pitch": pitch, "yaw": yaw, **constant},
         "gain": {key: gain[key] for key in ("mean", "ci95")},
-        "bootstrap": _what_was_drawn(len(persons), seed=seed),
+        "bootstrap": what_was_drawn(len(persons), seed=seed),
         "num_persons": len(persons),
         "num_kept": int(valid.sum()),
         "num_dropped": _left_out(dropped, num_invalid=int((~valid).sum())),
@@ -107,14 +107,26 @@ def _left_out(dropped: Mapping[str, int], *, num_invalid: int) -> dict[str, int]
     return reasons | {NO_LABEL: unexplained} if unexplained > 0 else reasons
 
 
-def _draw_persons(num_persons: int, *, seed: int) -> IntArray:
-    """How often each person is in each resample, (draws, persons)."""
+def draw_persons(num_persons: int, *, seed: int) -> IntArray:
+    """How often each person is in each resample, (draws, persons).
+
+    Args:
+        num_persons: how many there are.
+        seed: of the draws.
+    """
     rng = np.random.default_rng(seed)
     return rng.multinomial(num_persons, np.full(num_persons, 1 / num_persons), size=NUM_DRAWS)
 
 
-def _summary(values_deg: FloatArray, *, subject: IntArray, persons: IntArray, draws: IntArray) -> dict[str, object]:
-    """Mean, median, p95, mean over persons, and the intervals of both means."""
+def summary(values_deg: FloatArray, *, subject: IntArray, persons: IntArray, draws: IntArray) -> dict[str, object]:
+    """Mean, median, p95, mean over persons, and the intervals of both means.
+
+    Args:
+        values_deg: (N,) of the samples.
+        subject: (N,) whose they are.
+        persons: those who have a sample.
+        draws: from `draw_persons`.
+    """
     sums = np.bincount(subject, weights=values_deg)[persons]
     nums = np.bincount(subject)[persons]
     num_persons = len(persons)
@@ -136,8 +148,13 @@ def _interval(resampled_deg: FloatArray, *, num_persons: int) -> list[float] | N
     return [_rounded(value) for value in np.quantile(resampled_deg, [tail, 1 - tail])]
 
 
-def _what_was_drawn(num_persons: int, *, seed: int) -> dict[str, object]:
-    """The bootstrap in words, and why there is no interval or a shaky one."""
+def what_was_drawn(num_persons: int, *, seed: int) -> dict[str, object]:
+    """The bootstrap in words, and why there is no interval or a shaky one.
+
+    Args:
+        num_persons: how many there were to draw.
+        seed: of the draws.
+    """
     note = None
     if num_persons == 1:
         note = "no interval: one person says nothing about how persons differ"

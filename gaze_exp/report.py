@@ -14,7 +14,7 @@ from gaze_exp import draw, figures
 from gaze_exp.atomic_write import atomic_write
 from gaze_exp.evaluation import constant_error_deg
 from gaze_exp.predictions import Predictions
-from gaze_exp.verdict import sample_counts, verdict
+from gaze_exp.verdict import comparison_verdict, sample_counts, verdict
 
 TEMPLATE = "report.html.j2"
 NUM_PICTURES = 12
@@ -157,6 +157,7 @@ def _page(*, metrics: Mapping[str, Any], **parts: object) -> str:
         metrics=metrics,
         verdict=verdict(metrics),
         sample_counts=sample_counts(metrics),
+        compared=comparison_verdict(metrics["comparison"]) if "comparison" in metrics else "",
         persons=_persons(metrics["per_subject"]),
         **parts,
     )

@@ -26,6 +26,25 @@ def verdict(metrics: Mapping[str, Any]) -> str:
     return f"{errors} {_comparison(metrics['gain'])}"
 
 
+def comparison_verdict(comparison: Mapping[str, Any]) -> str:
+    """A model against another one on the same frames, in words.
+
+    Args:
+        comparison: from `comparison.compare`.
+
+    Returns:
+        Two sentences.
+
+    Example:
+        >>> gain = {"mean": 0.3, "ci95": [0.1, 0.5]}
+        >>> told = {"with": "last.ckpt", "num_frames": 10, "mean": 3.0, "ci95": None, "gain": gain}
+        >>> comparison_verdict(told | {"other": {"mean": 3.3, "ci95": None}})
+        'On the same 10 frames: 3.00°, and last.ckpt 3.30°. The model is better by 0.30° (0.10° to 0.50°).'
+    """
+    errors = f"{_with_interval(comparison)}, and {comparison['with']} {_with_interval(comparison['other'])}"
+    return f"On the same {comparison['num_frames']:,} frames: {errors}. {_comparison(comparison['gain'])}"
+
+
 def _comparison(gain: Mapping[str, Any]) -> str:
     """Whether the model beats the constant baseline, as far as the interval allows to say."""
     size = f"{abs(gain['mean']):.2f}°"

@@ -13,6 +13,7 @@ from gaze_exp.errors import DataError
 
 if TYPE_CHECKING:
     from gaze_exp.checkpoint import Checkpoint
+    from gaze_exp.predictions import Predictions
 
 log = logging.getLogger(__name__)
 
@@ -29,8 +30,9 @@ def run(cfg: DictConfig) -> float:
     Raises:
         DataError: a person of the split was trained on.
     """
+    from gaze_exp.comparison import compare
     from gaze_exp.evaluation import evaluate
-    from gaze_exp.predictions import collect, to_csv
+    from gaze_exp.predictions import to_csv
 
     machine = assemble.machine_of(cfg)
     saved = assemble.saved_of(cfg)
@@ -39,12 +41,13 @@ def run(cfg: DictConfig) -> float:
     rows = getattr(data, split)
     if not cfg.evaluate.allow_seen_persons:
         refuse_seen(rows.subjects, saved=saved, split=split)
-    loader = data.test_dataloader() if split == data.test_split else data.val_dataloader()
-    predictions = collect(assemble.model_of(saved), loader, device=device_of(machine), subjects=rows.subjects)
+    predictions = predict(saved, data, machine=machine, split=split)
+    rival = _rival(cfg, machine, saved=saved, split=split)
     metrics = {
         "split": split,
         "selected_on_this_split": split == "val",
         **evaluate(predictions, constant_gaze=saved.train_mean_gaze, dropped=rows.dropped, seed=cfg.seed),
+        **({"comparison": compare(predictions, rival[1], name=rival[0], seed=cfg.seed)} if rival else {}),
         "checkpoint": {
             "path": str(saved.path),
             "sha256": saved.sha256(),
@@ -58,6 +61,44 @@ def run(cfg: DictConfig) -> float:
     report = _report(cfg, saved=saved, data=rows, predictions=predictions, metrics=metrics)
     _say(metrics, report=report)
     return float(metrics["mean"])
+
+
+def predict(saved: "Checkpoint", data: Any, *, machine: Any, split: str) -> "Predictions":
+    """What a checkpoint answers on a split.
+
+    Args:
+        saved: the checkpoint.
+        data: the data module.
+        machine: resolved.
+        split: `val`, or the one that the data module tests on.
+    """
+    from gaze_exp.predictions import collect
+
+    loader = data.test_dataloader() if split == data.test_split else data.val_dataloader()
+    subjects = getattr(data, split).subjects
+    return collect(assemble.model_of(saved), loader, device=device_of(machine), subjects=subjects)
+
+
+def _rival(cfg: DictConfig, machine: Any, *, saved: "Checkpoint", split: str) -> "tuple[str, Predictions] | None":
+    """Name and answers of what the checkpoint is to be compared with; None where there is nothing."""
+    from gaze_exp import checkpoint
+    from gaze_exp.predictions import from_csv
+
+    named = cfg.evaluate.compare_with
+    if named == "auto":
+        named = saved.config["model"].get("frame_checkpoint")
+        if named and not Path(named).is_file():
+            log.warning("evaluate: %s is gone: no comparison; evaluate.compare_with=RUN names another", named)
+            return None
+    if not named:
+        return None
+    if str(named).endswith(".csv"):
+        return str(named), from_csv(named)
+    other = checkpoint.load(checkpoint.best_in(Path(named)) if Path(named).is_dir() else named)
+    data = assemble.data_of(cfg, machine, saved=saved, reader=other)
+    if not cfg.evaluate.allow_seen_persons:
+        refuse_seen(getattr(data, split).subjects, saved=other, split=split)
+    return str(named), predict(other, data, machine=machine, split=split)
 
 
 def refuse_seen(subjects: Sequence[str], *, saved: "Checkpoint", split: str) -> None:
@@ -110,8 +151,10 @@ def _json_of(path: Path) -> dict[str, Any]:
 
 
 def _say(metrics: dict[str, Any], *, report: Path) -> None:
-    from gaze_exp.verdict import sample_counts, verdict
+    from gaze_exp.verdict import comparison_verdict, sample_counts, verdict
 
     log.info("evaluate on %s: %s", metrics["split"], sample_counts(metrics))
     log.info("evaluate on %s: %s", metrics["split"], verdict(metrics))
+    if "comparison" in metrics:
+        log.info("evaluate on %s: %s", metrics["split"], comparison_verdict(metrics["comparison"]))
     log.info("evaluate: report at %s", report)

@@ -135,13 +135,14 @@ class CropDataset:
         rows = self.usable
         return rows[row_in_file[rows] % stride == 0]
 
-    def windows(self, length: int, *, every: int = 1, every_phase: bool = False) -> np.ndarray:
-        """Windows of frames that follow each other, see `sequences.windows`; each has a label somewhere.
+    def windows(self, length: int, *, every: int = 1, every_phase: bool = False, need_label: bool = True) -> np.ndarray:
+        """Windows of frames that follow each other, see `sequences.windows`.
 
         Args:
             length: T, frames of a window.
             every: distance of its frames, rows.
             every_phase: go through the rows between them too.
+            need_label: leave windows out in which no frame has a label.
 
         Returns:
             (K, T) int64 rows, `PADDING` where a window is not full.
@@ -159,7 +160,7 @@ class CropDataset:
             more = f"\n  and {len(problems) - 3} more files" if len(problems) > 3 else ""
             raise DataError("\n  ".join(problems[:3]) + more)
         cut = windows(np.concatenate(runs), length=length, every=every, every_phase=every_phase)
-        return cut[((cut != PADDING) & self.valid[cut]).any(axis=1)]
+        return cut if not need_label else cut[((cut != PADDING) & self.valid[cut]).any(axis=1)]
 
     @property
     def image_shapes(self) -> dict[str, tuple[int, int, int]]:
