@@ -172,5 +172,5 @@ def test_evaluation_may_look_further_back_and_still_takes_each_frame_once(root):
 
 
 def test_a_batch_that_is_no_whole_number_of_windows_is_refused(root):
-    with pytest.raises(ConfigError, match="global_batch: 10 frames.*windows of 4"):
+    with pytest.raises(ConfigError, match=r"global_batch: 10 frames.*windows of 4"):
         CropDataModule(root, batch_size=10, sequence_length=4).train_dataloader()

@@ -211,9 +211,9 @@ def test_a_video_does_not_flicker():
     still = {key: batch[key][:, :1].expand_as(batch[key]) for key in ("face", "left_eye", "right_eye")}
     augment = PhotometricAugment(noise_probability=0.0, blur_probability=0.5, flip_probability=0.5)
     done = augment(batch | still)
-    for key in still:
+    for key, given in still.items():
         assert torch.equal(done[key], done[key][:, :1].expand_as(done[key])), key
-        assert not torch.equal(done[key], still[key].float())
+        assert not torch.equal(done[key], given.float())
     assert len({float(window.mean()) for window in done["face"]}) == 8
 
 
