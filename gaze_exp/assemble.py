@@ -122,16 +122,21 @@ def model_of(saved: "Checkpoint") -> "nn.Module":
     return saved.load_into(rebuild(saved.config, "model"))
 
 
-def module_of(cfg: DictConfig, machine: Hardware, data: Any) -> "GazeModule":
-    """The module to train, with what its checkpoints shall carry."""
+def module_of(cfg: DictConfig, machine: Hardware, data: Any, *, model: "nn.Module") -> "GazeModule":
+    """The module to train, with what its checkpoints shall carry.
+
+    A model that took options from a file of weights says by `rebuild_options` what they came to: a checkpoint
+    has to make it again without that file.
+    """
     from gaze_exp.lightning_module import GazeModule
 
-    seen = take_over_frame_model(cfg)
-    model = build(cfg.model, key="model")
     _refuse_other_reading(model, length=getattr(data, "sequence_length", 1))
+    config = plain(cfg)
+    config["model"] |= getattr(model, "rebuild_options", {})
+    seen_before = checkpoint.load(path).train_subjects if (path := cfg.model.get("frame_checkpoint")) else []
     provenance = {
-        "config": plain(cfg),
-        "train_subjects": sorted({*data.train.subjects, *seen}),
+        "config": config,
+        "train_subjects": sorted({*data.train.subjects, *seen_before}),
         "train_mean_gaze": [float(x) for x in data.train_mean_gaze],
         "crop_sizes": [data.train.face_size[0], data.train.eye_size[0]],
     }
@@ -149,22 +154,18 @@ def module_of(cfg: DictConfig, machine: Hardware, data: Any) -> "GazeModule":
     return module
 
 
-def take_over_frame_model(cfg: DictConfig) -> list[str]:
+def take_over_frame_model(cfg: DictConfig) -> None:
     """Let a temporal model be built on the single-frame model that its `frame_checkpoint` holds.
 
     Args:
         cfg: the run, in which that model's config takes the place of `model.frame_model`.
-
-    Returns:
-        The persons that it was trained on; none where there is no checkpoint.
     """
     named = cfg.model.get("frame_checkpoint")
     if not named:
-        return []
+        return
     saved = checkpoint.load(checkpoint.best_in(Path(named)) if Path(named).is_dir() else named)
     OmegaConf.update(cfg, "model.frame_model", without_weights(saved.config["model"]), merge=False)
     cfg.model.frame_checkpoint = str(saved.path.resolve())
-    return saved.train_subjects
 
 
 def _refuse_other_reading(model: "nn.Module", *, length: int) -> None:

@@ -62,7 +62,7 @@ class FlipAugment(nn.Module):
         flipped["gaze"] = _negate_yaw(chosen, batch["gaze"])
         if "head" in batch:
             flipped["head"] = _negate_yaw(chosen, batch["head"])
-        return flipped
+        return cast("GazeBatch", {**flipped, **_flip_eye_labels(chosen, batch)})
 
 
 class PhotometricAugment(nn.Module):
@@ -267,6 +267,19 @@ def blur(images: Tensor, *, sigma: Tensor, max_sigma: float) -> Tensor:
 def _flip_rows(chosen: Tensor, images: Tensor, *, other: Tensor) -> Tensor:
     """Replace the chosen rows of (B, 3, H, W) by the mirrored rows of `other`."""
     return torch.where(chosen.view(-1, *[1] * (images.ndim - 1)), other.flip(-1), images)
+
+
+def _flip_eye_labels(chosen: Tensor, batch: GazeBatch) -> dict[str, Tensor]:
+    """What is known of each eye, of the mirrored rows that of the other one."""
+    labels: dict[str, Tensor] = {key: cast("Tensor", values) for key, values in batch.items()}
+    flipped = {}
+    for left in ("gaze_left", "head_left", "pupil_left_mm"):
+        right = left.replace("left", "right")
+        for name, other in ((left, right), (right, left)) if left in labels and right in labels else ():
+            rows = chosen.view(-1, *[1] * (labels[name].ndim - 1))
+            swapped = torch.where(rows, labels[other], labels[name])
+            flipped[name] = swapped if "pupil" in name else _negate_yaw(chosen, swapped)
+    return flipped
 
 
 def _negate_yaw(chosen: Tensor, angles: Tensor) -> Tensor:

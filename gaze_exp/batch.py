@@ -30,6 +30,19 @@ class GazeBatch(TypedDict):
     """(B,) int64 row in the whole data set, files in sorted order; negative for what only fills up a window."""
     head: NotRequired[Tensor]
     """(B, 2) float32 head pitch, yaw in radians, same frame as `gaze`; NaN where unknown."""
+    gaze_left: NotRequired[Tensor]
+    """(B, 2) float32 pitch, yaw in radians, in the normalised camera of the left eye's crop; NaN where unknown."""
+    gaze_right: NotRequired[Tensor]
+    """(B, 2) likewise of the right eye."""
+    head_left: NotRequired[Tensor]
+    """(B, 2) float32 head pitch, yaw in radians, in the normalised camera of the left eye's crop, or of the face
+    where the file has no other; NaN where unknown."""
+    head_right: NotRequired[Tensor]
+    """(B, 2) likewise of the right eye."""
+    pupil_left_mm: NotRequired[Tensor]
+    """(B,) float32 diameter of the left pupil; NaN where unknown."""
+    pupil_right_mm: NotRequired[Tensor]
+    """(B,) likewise of the right one."""
 
 
 class GazeOutput(TypedDict):
@@ -37,6 +50,18 @@ class GazeOutput(TypedDict):
 
     gaze: Tensor
     """(B, 2) pitch, yaw in radians, in the normalised camera of the face crop."""
+    gaze_left: NotRequired[Tensor]
+    """(B, 2) of a model that answers for each eye: pitch, yaw in radians, normalised camera of that eye's crop."""
+    gaze_right: NotRequired[Tensor]
+    """(B, 2) likewise of the right eye."""
+    pupil_left_mm: NotRequired[Tensor]
+    """(B,) diameter of the left pupil."""
+    pupil_right_mm: NotRequired[Tensor]
+    """(B,) likewise of the right one."""
+    yaw_logits: NotRequired[Tensor]
+    """(B, K) of a model that chooses among bins of yaw, degrees (`gaze_bins.Bins`)."""
+    pitch_logits: NotRequired[Tensor]
+    """(B, K) likewise for pitch."""
 
 
 def input_parameters(model: nn.Module) -> list[inspect.Parameter]:

@@ -14,7 +14,20 @@ from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import Hardware
 from gaze_exp.signature import check_component
 
-ACTIONS = ("train", "evaluate", "export", "predict", "repack", "synthetic", "benchmark")
+ACTIONS = (
+    "train",
+    "evaluate",
+    "export",
+    "predict",
+    "repack",
+    "synthetic",
+    "benchmark",
+    "prepare_eve",
+    "prepare_calibration",
+    "export_client",
+    "handback",
+    "finetune",
+)
 
 
 @dataclass
@@ -60,6 +73,7 @@ class RunSchema:
     undo: bool = False
     force: bool = False
     handback: Any = None
+    export_client: Any = None
 
 
 def conf_dir() -> str:
@@ -191,9 +205,9 @@ def without_weights(node: Any) -> Any:
         return [without_weights(child) for child in node] if isinstance(node, list) else node
     off = {name: without_weights(child) for name, child in node.items()}
     for name in off:
-        if name == "pretrained":
+        if name == "pretrained" and off[name] != "none":
             off[name] = False
-        elif name.endswith(("weights_file", "frame_checkpoint")):
+        elif name in {"weights", "frame_checkpoint"} or name.endswith("weights_file"):
             off[name] = None
     return off
 

@@ -40,8 +40,9 @@ def vector_to_pitch_yaw(vector: Tensor) -> Tensor:
         (..., 2) pitch, yaw in radians.
     """
     x, y, z = vector.unbind(-1)
-    # atan2 keeps its precision and gradient near +-90 degrees, where asin loses both.
-    return torch.stack((torch.atan2(-y, torch.hypot(x, z)), torch.atan2(-x, -z)), dim=-1)
+    # atan2 keeps its precision and gradient near +-90 degrees, where asin loses both. ONNX has no hypot.
+    level = torch.linalg.vector_norm(torch.stack((x, z), dim=-1), dim=-1)
+    return torch.stack((torch.atan2(-y, level), torch.atan2(-x, -z)), dim=-1)
 
 
 def angle_between(a: Tensor, b: Tensor) -> Tensor:

@@ -8,9 +8,12 @@ Shapes: B batch; windows have (B, T, ...) for (B, ...).
 """
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from gaze_exp.batch import GazeBatch, GazeOutput
+from gaze_exp.errors import ConfigError
+from gaze_exp.gaze_bins import Bins
 from gaze_exp.geometry import angular_error
 
 
@@ -33,12 +36,18 @@ class MaskedLoss(nn.Module):
             # Masked by choosing, not by multiplying: zero times NaN is NaN, in the gradient too.
             target = torch.where(valid[..., None], batch["gaze"].float(), 0.0)
             weight = valid.float() / valid.sum().clamp(min=1)
-            terms = {name: (term * weight).sum() for name, term in self.terms(predicted, target).items()}
+            rows = self.rows(output, target) | self.terms(predicted, target)
+            terms = {name: (term * weight).sum() for name, term in rows.items()}
             return {"total": self.combine(terms), **{name: term.detach() for name, term in terms.items()}}
 
     def terms(self, predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
         """Name each part of the loss and give its value a row: (B, 2) and (B, 2) -> (B,)."""
         raise NotImplementedError
+
+    def rows(self, output: GazeOutput, target: Tensor) -> dict[str, Tensor]:
+        """Parts of a loss that needs more of the output than its gaze: (B,) each."""
+        del output, target
+        return {}
 
     def combine(self, terms: dict[str, Tensor]) -> Tensor:
         """Weigh the parts into one scalar; their sum unless a subclass knows better."""
@@ -93,3 +102,44 @@ class AngularMSE(MaskedLoss):
     def combine(self, terms: dict[str, Tensor]) -> Tensor:
         """Add the weighted square."""
         return terms["angular"] + self.mse_weight * terms["mse"]
+
+
+class L2CSBins(MaskedLoss):
+    """L2CS-Net's loss: choosing the right bin, plus the squared error of the expected angle, for yaw and pitch.
+
+    Args:
+        mse_weight: weight of the squared error, degrees squared; 1 in the released training.
+        bin_width_deg: None for that of released weights with so many bins.
+        first_bin_deg: left edge of the first bin; None likewise.
+
+    Source: L2CS-Net (arXiv 2203.03339), section 3.2.
+    """
+
+    def __init__(
+        self, *, mse_weight: float = 1.0, bin_width_deg: float | None = None, first_bin_deg: float | None = None
+    ) -> None:
+        super().__init__()
+        self.mse_weight = mse_weight
+        self.bin_width_deg = bin_width_deg
+        self.first_bin_deg = first_bin_deg
+
+    def rows(self, output: GazeOutput, target: Tensor) -> dict[str, Tensor]:
+        """Cross-entropy a row, summed over the two angles."""
+        if "yaw_logits" not in output or "pitch_logits" not in output:
+            raise ConfigError(
+                "loss: l2cs_bins needs a model that chooses among bins; model=l2cs model.head=bins, or another loss, "
+                "would be right"
+            )
+        logits = torch.stack((output["pitch_logits"], output["yaw_logits"]), dim=1).float()
+        bins = Bins.of(logits.shape[-1], width_deg=self.bin_width_deg, first_deg=self.first_bin_deg)
+        index = bins.index(target.rad2deg())
+        entropy = F.cross_entropy(logits.flatten(0, 1), index.flatten(), reduction="none")
+        return {"cross_entropy": entropy.unflatten(0, (-1, 2)).sum(dim=1)}
+
+    def terms(self, predicted: Tensor, target: Tensor) -> dict[str, Tensor]:
+        """Squared error a row, degrees squared, summed over the two angles."""
+        return {"mse_deg2": (predicted - target).rad2deg().square().sum(dim=-1)}
+
+    def combine(self, terms: dict[str, Tensor]) -> Tensor:
+        """Add the weighted square."""
+        return terms["cross_entropy"] + self.mse_weight * terms["mse_deg2"]

@@ -2,6 +2,8 @@
 
 import os
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -9,6 +11,7 @@ import cv2
 import pytest
 from conftest import program
 
+from gaze_exp.data.synthetic.jobs import alone_in, readable_bytes
 from gaze_exp.data.synthetic.set_plan import MANIFEST, SetPlan
 from gaze_exp.errors import ConfigError
 
@@ -117,7 +120,35 @@ def test_a_target_that_cannot_be_written_is_named(tmp_path):
 
 def test_a_disk_that_is_too_small_is_told_before_anything_is_rendered(tmp_path):
     error = refused(tmp_path, "data.root=people", "persons=1", "frames=1000000000000")
-    assert "GB free" in error
+    assert "TB and its disk has" in error
+    assert [readable_bytes(n) for n in (0, 4_200, 80_500_000, 999_600_000, 10**13)] == [
+        "0.0 kB", "4.2 kB", "80 MB", "1.0 GB", "10 TB",
+    ]  # fmt: skip
+
+
+def test_a_second_run_says_that_it_waits_for_the_first(tmp_path):
+    with alone_in(tmp_path / "people"):
+        command = [
+            sys.executable,
+            "-m",
+            "gaze_exp",
+            "task=synthetic",
+            *SMALL,
+            "data.root=people",
+            "persons=1",
+            "frames=1",
+        ]
+        second = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        said = []
+        for line in second.stdout:
+            said.append(line)
+            if "waiting" in line:
+                break
+        assert "another run is writing to people; waiting until it has ended" in said[-1]
+        assert not list((tmp_path / "people").rglob("*.h5"))
+    rest, _ = second.communicate(timeout=120)
+    assert second.returncode == 0, rest
+    assert list((tmp_path / "people").rglob("*.h5"))
 
 
 def test_a_validation_seed_of_its_own_draws_other_people_whatever_the_training_set():

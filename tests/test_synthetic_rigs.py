@@ -103,6 +103,12 @@ def test_the_published_vectors_come_out_and_lead_back(frame):
         assert (gaze_to_screen(gaze, **geometry) - target_px).abs().max() < 0.01
     beside = gaze_to_screen(screen_to_gaze(torch.tensor([-500.0, 540.0]).double(), **geometry), **geometry)
     assert (beside * LEVEL.mm_per_px).tolist() == pytest.approx([-144.0, 155.52], abs=0.003)
+    assert LEVEL.nearest_px(beside).tolist() == pytest.approx([0.0, 540.0], abs=0.01)
+
+
+def test_a_point_beside_the_screen_is_reported_at_its_edge():
+    points_px = torch.tensor([[-500.0, 540.0], [2000.0, -3.0], [960.0, 1200.0], [5.0, 6.0]])
+    assert LEVEL.nearest_px(points_px).tolist() == [[0.0, 540.0], [1920.0, 0.0], [960.0, 1080.0], [5.0, 6.0]]
 
 
 @pytest.mark.parametrize("rig", RIGS.values(), ids=RIGS)

@@ -166,7 +166,7 @@ def test_single_frames_and_models_without_features_are_refused():
     model, batch = temporal("gru"), windows()
     with pytest.raises(ConfigError, match="sequence_length=16"):
         model(**{key: each[:, 0] for key, each in model_inputs(model, batch).items()})
-    with pytest.raises(ConfigError, match="Linear has no features, num_features, head"):
+    with pytest.raises(ConfigError, match="Linear has no features, num_features, gaze_of"):
         TemporalGaze(frame_model=torch.nn.Linear(2, 2), mixer=MIXERS["gru"]())
 
 

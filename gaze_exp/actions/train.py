@@ -10,7 +10,7 @@ from typing import Any
 from omegaconf import DictConfig
 
 from gaze_exp import assemble, loggers, record
-from gaze_exp.config import plain
+from gaze_exp.config import build, plain
 from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import split
 
@@ -31,8 +31,10 @@ def run(cfg: DictConfig) -> float:
     machine = assemble.machine_of(cfg)
     batches = split(machine, cfg.global_batch)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    assemble.take_over_frame_model(cfg)
+    model = build(cfg.model, key="model")  # first: weights that cannot be had should not wait for the data
     data = assemble.data_of(cfg, machine, device_batch=batches.device_batch)
-    module = assemble.module_of(cfg, machine, data)
+    module = assemble.module_of(cfg, machine, data, model=model)
     trainer = assemble.trainer_of(cfg, machine, batches, num_batches=assemble.whole_steps(data, batches))
     num_parameters = sum(p.numel() for p in module.model.parameters())
     log.info(

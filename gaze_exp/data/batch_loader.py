@@ -151,6 +151,7 @@ class BatchLoader:
         batch["row"] = torch.from_numpy(rows.astype(np.int64))
         if self.crops.head is not None:
             batch["head"] = torch.from_numpy(self.crops.head[read])
+        batch |= {name: torch.from_numpy(values[read]) for name, values in self.crops.eyes.items()}
         return cast(GazeBatch, batch)
 
     def _images(self, rows: np.ndarray) -> dict[str, torch.Tensor]:

@@ -11,6 +11,7 @@ import numpy as np
 
 from gaze_exp.data.crop_file import CropFile, index_crop_file
 from gaze_exp.data.crop_labels import Labels
+from gaze_exp.data.eye_labels import join_eye_labels
 from gaze_exp.data.frame_reader import FrameReader
 from gaze_exp.data.sequences import PADDING, read_runs, windows
 from gaze_exp.data.splits import person_of
@@ -105,6 +106,7 @@ class CropDataset:
         self.gaze = np.concatenate([each.gaze for each in labels])
         self.valid = np.concatenate([each.valid for each in labels])
         self.dropped = dict(sum((Counter(each.dropped) for each in labels), Counter[str]()))
+        self.eyes = join_eye_labels([each.eyes for each in labels], [file.num_rows for file in self.files])
         self.head = None
         if any(each.head is not None for each in labels):
             unknown = np.float32(np.nan)
@@ -205,7 +207,10 @@ class CropDataset:
     def shuffle_labels(self, seed: int) -> None:
         """Give every usable row another one's label: what then still seems learned is not in the pictures."""
         rows = self.usable
-        self.gaze[rows] = self.gaze[np.random.default_rng(seed).permutation(rows)]
+        others = np.random.default_rng(seed).permutation(rows)
+        # The head pose of an eye is no answer but an input.
+        for labels in (self.gaze, *(values for name, values in self.eyes.items() if not name.startswith("head"))):
+            labels[rows] = labels[others]
 
     def digest(self) -> str:
         """Hash of names, sizes and labels; the same wherever the folder lies and whenever it was copied."""

@@ -1,7 +1,7 @@
 """One crop file, checked and ready to read. What is in it stands in `crops.py`."""
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from gaze_exp.data.crop_labels import Labels, read_labels, text_attribute
 from gaze_exp.data.crops import IMAGES, OPTIONAL
+from gaze_exp.data.eye_labels import read_eye_labels
 from gaze_exp.data.frame_offsets import FrameArray, frame_array
 from gaze_exp.errors import DataError
 
@@ -70,6 +71,7 @@ def index_crop_file(path: Path, *, need_gaze: bool = True, drop_nonfinite: bool 
             images = {name: _image(file, name) for name in IMAGES}
             num_rows = _num_rows(file)
             labels = read_labels(file, num_rows=num_rows, need_gaze=need_gaze, drop_nonfinite=drop_nonfinite)
+            labels = replace(labels, eyes=read_eye_labels(file, num_rows=num_rows))
         except (OSError, RuntimeError, KeyError) as error:
             raise DataError(f"{path}: damaged: {error}; copy or convert it again") from error
         return CropFile(

@@ -1,6 +1,6 @@
 """The labels of one crop file, checked."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import h5py
 import numpy as np
@@ -22,6 +22,8 @@ class Labels:
     """(N, 2) float32 head pitch, yaw in radians."""
     dropped: dict[str, int]
     """Why rows are not valid -> how many."""
+    eyes: dict[str, np.ndarray] = field(default_factory=dict)
+    """What is known of each eye, from `eye_labels.read_eye_labels`."""
 
 
 def read_labels(file: h5py.File, *, num_rows: int, need_gaze: bool, drop_nonfinite: bool) -> Labels:

@@ -64,6 +64,7 @@ def open_finder(
     as_client = bool(mesh and opened.kind == "ultraface") if client_quirk is None else client_quirk
     if as_client and not client_quirk:
         opened = open_detector(detector, min_confidence=min_confidence, client_quirk=True)
+    opened_mesh = FaceMesh(mesh) if mesh else None
     facts = {
         "detector": _file_facts(detector) | {"kind": opened.kind, "boxes": "decoded" if opened.decoded else "raw"},
         "mesh": _file_facts(mesh) if mesh else None,
@@ -71,7 +72,7 @@ def open_finder(
         "client_quirk": as_client,
         "box_of": "mesh" if mesh else "detector",
     }
-    return FaceFinder(opened, FaceMesh(mesh) if mesh else None, facts)
+    return FaceFinder(opened, opened_mesh, facts)
 
 
 def _file_facts(path: str | Path | None) -> dict[str, str]:

@@ -9,6 +9,7 @@ from PIL import Image
 from gaze_exp.errors import ConfigError, DataError
 from gaze_exp.faces.face import Face
 from gaze_exp.faces.onnx_file import open_session
+from gaze_exp.faces.shrink import shrunk
 
 KEY = "faces.mesh"
 SIZE_PX = 192
@@ -56,8 +57,8 @@ class FaceMesh:
         """
         x, y, width, height = _padded(face, photo)
         edges = (int(x), int(y), int(x) + int(width), int(y) + int(height))
-        small = photo.crop(edges).resize((SIZE_PX, SIZE_PX), Image.Resampling.BILINEAR)
-        pixels = np.asarray(small, np.float32)[None] / np.float32(127.5) - np.float32(1)
+        small = shrunk(photo.crop(edges), width_px=SIZE_PX, height_px=SIZE_PX)
+        pixels = small.astype(np.float32)[None] / np.float32(127.5) - np.float32(1)
         values = self.session.run(None, {self.input.name: pixels})[0].reshape(-1)
         if len(values) < 3 * NUM_POINTS:
             raise ConfigError(f"{KEY}: gives {len(values)} numbers; a face mesh gives {3 * NUM_POINTS} or more")

@@ -14,6 +14,7 @@ from PIL import Image
 from gaze_exp.errors import ConfigError
 from gaze_exp.faces.face import Face, faces_of
 from gaze_exp.faces.onnx_file import open_session, read_graph
+from gaze_exp.faces.shrink import shrunk
 
 Array = NDArray[np.float32]
 KEY = "faces.detector"
@@ -60,7 +61,8 @@ class UltraFace:
         Returns:
             The surest first.
         """
-        scores, boxes = self._run(photo.resize(self.size_px, Image.Resampling.BILINEAR))
+        width, height = self.size_px
+        scores, boxes = self._run(shrunk(photo, width_px=width, height_px=height))
         if self.client_quirk or not self.decoded:
             boxes = decode(boxes, self.anchors)
         boxes_px = boxes * np.array([photo.width, photo.height] * 2, np.float32)
@@ -69,9 +71,9 @@ class UltraFace:
             boxes_px, scores = boxes_px[best : best + 1], scores[best : best + 1]
         return faces_of(boxes_px, scores, min_confidence=self.min_confidence)
 
-    def _run(self, small: Image.Image) -> tuple[Array, Array]:
+    def _run(self, small: NDArray[np.uint8]) -> tuple[Array, Array]:
         """(N,) scores of a face and (N, 4) boxes as the model gives them."""
-        pixels = (np.asarray(small, np.float32) - 127.0) / 128.0
+        pixels = (small.astype(np.float32) - 127.0) / 128.0
         scores, boxes = self.session.run(self._names(), {self.input.name: pixels.transpose(2, 0, 1)[None]})
         if boxes.shape != (1, len(self.anchors), 4) or scores.shape[:2] != boxes.shape[:2]:
             raise ConfigError(
@@ -174,5 +176,5 @@ def agreed(by_graph: bool, boxes: Array, *, path: Path) -> bool:
     return by_data
 
 
-def _noise(width_px: int, height_px: int) -> Image.Image:
-    return Image.fromarray(np.random.default_rng(0).integers(0, 256, (height_px, width_px, 3), np.uint8))
+def _noise(width_px: int, height_px: int) -> NDArray[np.uint8]:
+    return np.random.default_rng(0).integers(0, 256, (height_px, width_px, 3), np.uint8)

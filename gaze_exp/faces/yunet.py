@@ -12,6 +12,7 @@ from PIL import Image
 from gaze_exp.errors import ConfigError
 from gaze_exp.faces.face import Face, faces_of
 from gaze_exp.faces.onnx_file import open_session
+from gaze_exp.faces.shrink import shrunk
 
 KEY = "faces.detector"
 STRIDES = (8, 16, 32)
@@ -51,7 +52,7 @@ class YuNet:
         scale = min(width / photo.width, height / photo.height)
         fitted = (max(1, round(photo.width * scale)), max(1, round(photo.height * scale)))
         canvas = np.zeros((height, width, 3), np.float32)
-        canvas[: fitted[1], : fitted[0]] = np.asarray(photo.resize(fitted, Image.Resampling.BILINEAR))
+        canvas[: fitted[1], : fitted[0]] = shrunk(photo, width_px=fitted[0], height_px=fitted[1])
         bgr = canvas[..., ::-1].transpose(2, 0, 1)[None]
         found = dict(zip(OUTPUTS, self.session.run(OUTPUTS, {self.input.name: np.ascontiguousarray(bgr)}), strict=True))
         levels = [self._level(found, stride) for stride in STRIDES]

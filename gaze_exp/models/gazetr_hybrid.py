@@ -96,7 +96,7 @@ class GazeTRHybrid(nn.Module):
         Returns:
             `gaze`: (B, 2) float32 pitch, yaw in radians, normalised camera of the face.
         """
-        return {"gaze": self.head(self.features(face, left_eye, right_eye))}
+        return {"gaze": self.gaze_of(self.features(face, left_eye, right_eye))}
 
     def features(self, face: Tensor, left_eye: Tensor, right_eye: Tensor) -> Tensor:
         """What the head reads: images as in `forward` -> (B, 3D)."""
@@ -109,3 +109,7 @@ class GazeTRHybrid(nn.Module):
         # Pooled late and apart: which eye and which patch said it matters up to here.
         left, right = (half.mean(dim=1) for half in eyes.chunk(2, dim=1))
         return self.norm(torch.cat((face_tokens.mean(dim=1), left, right), dim=1))
+
+    def gaze_of(self, features: Tensor) -> Tensor:
+        """Gaze from features: (B, 3D) -> (B, 2) pitch, yaw in radians."""
+        return self.head(features)

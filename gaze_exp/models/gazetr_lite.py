@@ -90,7 +90,7 @@ class GazeTRLite(nn.Module):
         Returns:
             `gaze`: (B, 2) float32 pitch, yaw in radians, normalised camera of the face.
         """
-        return {"gaze": self.head(self.features(face, left_eye, right_eye))}
+        return {"gaze": self.gaze_of(self.features(face, left_eye, right_eye))}
 
     def features(self, face: Tensor, left_eye: Tensor, right_eye: Tensor) -> Tensor:
         """What the head reads: images as in `forward` -> (B, D)."""
@@ -98,6 +98,10 @@ class GazeTRLite(nn.Module):
         tokens = torch.stack((face_token, *self._eye_tokens(left_eye, right_eye)), dim=1)
         fused = self.fusion(tokens + self.token_types)
         return self.norm(fused.mean(dim=1))
+
+    def gaze_of(self, features: Tensor) -> Tensor:
+        """Gaze from features: (B, D) -> (B, 2) pitch, yaw in radians."""
+        return self.head(features)
 
     def _eye_tokens(self, left_eye: Tensor, right_eye: Tensor) -> tuple[Tensor, Tensor]:
         """Encode each eye to a token (B, D); one encoder for both takes them as one faster batch."""

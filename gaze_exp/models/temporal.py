@@ -36,7 +36,7 @@ class TemporalGaze(nn.Module):
 
     Args:
         frame_model: a single-frame model with `features(...)`, whose arguments are those of its `forward`,
-            `num_features`, and `head`: features -> pitch, yaw.
+            `num_features`, and `gaze_of(features)`: pitch, yaw.
         mixer: carries something from frame to frame.
         token_width: D, the mixer's.
         head_width: hidden width of the head that corrects.
@@ -125,16 +125,16 @@ class TemporalGaze(nn.Module):
         model = cast("Any", self.frame_model)
         if not self.freeze_frame_model:
             features = model.features(**images)
-            return features, model.head(features)
+            return features, model.gaze_of(features)
         with torch.no_grad():
             features = model.features(**images)
-            return features, model.head(features)
+            return features, model.gaze_of(features)
 
 
 def _check(frame_model: nn.Module) -> None:
-    lacking = [name for name in ("features", "num_features", "head") if not hasattr(frame_model, name)]
+    lacking = [name for name in ("features", "num_features", "gaze_of") if not hasattr(frame_model, name)]
     if lacking:
         raise ConfigError(
             f"model.frame_model: {type(frame_model).__name__} has no {', '.join(lacking)}; a frame model has "
-            "features(images...) -> (B, num_features) and head(features) -> (B, 2) pitch, yaw (docs/add_a_model.md)"
+            "features(images...) -> (B, num_features) and gaze_of(features) -> (B, 2) pitch, yaw (docs/add_a_model.md)"
         )

@@ -52,8 +52,12 @@ class TimmFace(nn.Module):
         Returns:
             `gaze`: (B, 2) float32 pitch, yaw in radians, normalised camera of the face.
         """
-        return {"gaze": self.head(self.features(face))}
+        return {"gaze": self.gaze_of(self.features(face))}
 
     def features(self, face: Tensor) -> Tensor:
         """What the head reads: (B, 3, H, W) -> (B, F)."""
         return self.encoder(face)
+
+    def gaze_of(self, features: Tensor) -> Tensor:
+        """Gaze from features: (B, F) -> (B, 2) pitch, yaw in radians."""
+        return self.head(features)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gaze_exp.errors import DataError
+from gaze_exp.errors import ConfigError, DataError
 
 _PHOTOS = {".jpg", ".jpeg"}
 _SAME_POINT_PX = 1.0
@@ -30,6 +30,11 @@ class CalibrationSource:
     """Pointers nearer than this are one target, and so are those that a chain of such ones connects."""
     session_gap_min: float = 10.0
     """A longer pause begins a new session."""
+
+    def __post_init__(self) -> None:
+        for name in ("same_target_px", "session_gap_min"):
+            if not 0 <= getattr(self, name) < math.inf:
+                raise ConfigError(f"data.{name}: {getattr(self, name)} is none; 0 or more is")
 
 
 @dataclass(frozen=True)

@@ -67,12 +67,12 @@ def calibration_jobs(
         def write(on_frames: OnFrames) -> None:
             with atomic_folder(path) as folder:
                 for session in range(num_sessions):
+                    stream = random_stream(recording.seed, recording.drawn, "targets", session)
                     write_session(
                         folder,
                         recording,
                         session=session,
-                        num_targets=num_targets,
-                        num_photos=num_photos,
+                        target_px=draw_targets(num_targets, num_photos, stream),
                         rig=rig,
                         mirrored=mirrored,
                         on_frames=on_frames,
@@ -90,8 +90,7 @@ def write_session(
     recording: Recording,
     *,
     session: int,
-    num_targets: int,
-    num_photos: int,
+    target_px: Tensor,
     rig: Rig,
     mirrored: bool,
     on_frames: OnFrames,
@@ -102,17 +101,16 @@ def write_session(
         folder: there already.
         recording: whose.
         session: counts from 0; another session, another day, light and seat.
-        num_targets: a key of `GRIDS`.
-        num_photos: how many.
+        target_px: (F, 2) where the pointer stood at each photo.
         rig: camera and screen.
         mirrored: write the photos mirrored.
         on_frames: told of the progress.
     """
     stream = random_stream(recording.seed, recording.drawn, "session", session)
     person = draw_person(recording.seed, number=recording.drawn)
-    targets_px = draw_targets(num_targets, num_photos, stream)
+    num_photos = len(target_px)
     scene = draw_sitting(
-        person, rig=rig, target_px=targets_px, seed=recording.seed, number=recording.drawn, session=session
+        person, rig=rig, target_px=target_px, seed=recording.seed, number=recording.drawn, session=session
     )
     pauses_ms = torch.randint(1800, 4200, (num_photos,), generator=stream).cumsum(0)
     times_ms = (pauses_ms + _START_MS + 86_400_000 * session + 3_600_000 * recording.number).tolist()

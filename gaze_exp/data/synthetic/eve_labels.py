@@ -92,6 +92,7 @@ def _geometry(scene: Scene) -> dict[str, np.ndarray]:
 def _gaze(scene: Scene) -> dict[str, np.ndarray]:
     diameter_mm = scene.pupil_mm.numpy()
     values = {"left_p": diameter_mm, "right_p": diameter_mm}
+    point_px = scene.rig.nearest_px(scene.target_px).numpy()
     for name, view in patch_views(scene).items():
-        values |= {f"{name}_PoG_tobii": scene.target_px.numpy(), f"{name}_g_tobii": view.gaze.numpy()}
+        values |= {f"{name}_PoG_tobii": point_px, f"{name}_g_tobii": view.gaze.numpy()}
     return values

@@ -17,6 +17,7 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 import torch
 
@@ -80,7 +81,7 @@ def run_jobs(jobs: Sequence[Job], *, folder: Path) -> None:
 
 @contextmanager
 def alone_in(folder: Path) -> Iterator[None]:
-    """Make a folder and keep other runs out of it: the second waits, and finds what the first has made.
+    """Make a folder and keep other runs out of it: the second says that it waits, and finds what the first has made.
 
     Args:
         folder: made if it is not there.
@@ -91,12 +92,21 @@ def alone_in(folder: Path) -> Iterator[None]:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with (folder / LOCK).open("w", encoding="utf-8") as lock:
-            with contextlib.suppress(OSError):  # a file system without locks
-                fcntl.flock(lock, fcntl.LOCK_EX)
+            _wait_for(lock, folder)
             yield
     except OSError as error:
         reason = os.strerror(error.errno) if error.errno else str(error)
         raise DataError(f"data.root: cannot write to {folder}: {reason}; choose another data.root") from error
+
+
+def _wait_for(lock: IO[str], folder: Path) -> None:
+    """Lock a file; tell the user when someone else has it."""
+    with contextlib.suppress(OSError):  # a file system without locks
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("another run is writing to %s; waiting until it has ended (Ctrl-C gives up)", folder)
+            fcntl.flock(lock, fcntl.LOCK_EX)
 
 
 LOCK = ".lock"
@@ -171,6 +181,24 @@ def _require_space(folder: Path, needed: int) -> None:
     free = shutil.disk_usage(folder).free
     if needed > free:
         raise DataError(
-            f"data.root: {folder} needs {needed / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free; free some, "
-            f"choose another data.root, or render less (fewer frames or persons)"
+            f"data.root: {folder} needs {readable_bytes(needed)} and its disk has {readable_bytes(free)} free; free "
+            f"some, choose another data.root, or render less (fewer frames or persons)"
         )
+
+
+def readable_bytes(num_bytes: int) -> str:
+    """A size as a person says it.
+
+    Args:
+        num_bytes: not negative.
+
+    Returns:
+        With the unit that leaves one to three digits before the point.
+
+    >>> readable_bytes(80_500_000), readable_bytes(2_100_000_000)
+    ('80 MB', '2.1 GB')
+    """
+    units = (("kB", 10**3), ("MB", 10**6), ("GB", 10**9), ("TB", 10**12))
+    unit, size = next((each for each in units if num_bytes < 999.5 * each[1]), units[-1])
+    number = num_bytes / size
+    return f"{number:.1f} {unit}" if number < 10 else f"{number:.0f} {unit}"

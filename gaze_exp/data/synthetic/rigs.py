@@ -58,6 +58,17 @@ class Rig:
         """(2,) width and height of the picture."""
         return torch.tensor(self.screen_px, dtype=torch.float64) * self.mm_per_px
 
+    def nearest_px(self, point_px: Tensor) -> Tensor:
+        """What an eye tracker reports: points beside the screen are moved to its edge.
+
+        Args:
+            point_px: (..., 2).
+
+        Returns:
+            (..., 2) px on the screen.
+        """
+        return point_px.clamp(min=0.0).minimum(torch.tensor(self.screen_px).to(point_px))
+
     @property
     def screen_to_camera(self) -> Tensor:
         """(4, 4) screen frame -> camera frame, mm; the screen's x runs to the image's left."""
