@@ -43,6 +43,10 @@ class GazeBatch(TypedDict):
     """(B,) float32 diameter of the left pupil; NaN where unknown."""
     pupil_right_mm: NotRequired[Tensor]
     """(B,) likewise of the right one."""
+    mask_left: NotRequired[Tensor]
+    """(B, h, w) uint8 of the left eye's pixels: 0 background, 1 sclera, 2 iris, 3 pupil; 255 unknown."""
+    mask_right: NotRequired[Tensor]
+    """(B, h, w) likewise of the right eye."""
 
 
 class GazeOutput(TypedDict):
@@ -58,6 +62,10 @@ class GazeOutput(TypedDict):
     """(B,) diameter of the left pupil."""
     pupil_right_mm: NotRequired[Tensor]
     """(B,) likewise of the right one."""
+    mask_left_logits: NotRequired[Tensor]
+    """(B, 4, h, w) of a model that says what each pixel of the left eye is."""
+    mask_right_logits: NotRequired[Tensor]
+    """(B, 4, h, w) likewise of the right eye."""
     yaw_logits: NotRequired[Tensor]
     """(B, K) of a model that chooses among bins of yaw, degrees (`gaze_bins.Bins`)."""
     pitch_logits: NotRequired[Tensor]

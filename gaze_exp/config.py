@@ -203,13 +203,13 @@ def without_weights(node: Any) -> Any:
     """
     if not isinstance(node, dict):
         return [without_weights(child) for child in node] if isinstance(node, list) else node
-    off = {name: without_weights(child) for name, child in node.items()}
-    for name in off:
-        if name == "pretrained" and off[name] != "none":
-            off[name] = False
-        elif name in {"weights", "frame_checkpoint"} or name.endswith("weights_file"):
-            off[name] = None
-    return off
+    return {name: _without_weight(name, without_weights(child)) for name, child in node.items()}
+
+
+def _without_weight(name: str, value: Any) -> Any:
+    if name == "pretrained":
+        return value if value == "none" else False
+    return None if name in {"weights", "frame_checkpoint"} or name.endswith("weights_file") else value
 
 
 def remove_if_empty(run_dir: Path) -> None:

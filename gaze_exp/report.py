@@ -14,7 +14,7 @@ from gaze_exp import draw, figures
 from gaze_exp.atomic_write import atomic_write
 from gaze_exp.evaluation import constant_error_deg
 from gaze_exp.predictions import Predictions
-from gaze_exp.verdict import comparison_verdict, sample_counts, verdict
+from gaze_exp.verdict import comparison_verdict, sample_counts, second_task_verdict, segmentation_verdict, verdict
 
 TEMPLATE = "report.html.j2"
 NUM_PICTURES = 12
@@ -27,6 +27,7 @@ def write_report(
     metrics: Mapping[str, Any],
     history: Sequence[Mapping[str, float]] = (),
     faces: Callable[[int], draw.Image] | None = None,
+    eyes: draw.Image | None = None,
     config_yaml: str = "",
     command: str = "",
     run: Mapping[str, object] | None = None,
@@ -41,6 +42,7 @@ def write_report(
         metrics: of the same predictions, from `evaluation.evaluate`.
         history: rows of Lightning's CSV log (`train/loss`, `val/loss`, `val/angular_error`), may be empty.
         faces: gives the (H, W, 3) uint8 RGB face of a row of the data set; None leaves the pictures out.
+        eyes: a picture of eyes and their parts, as `SegmentationScore.picture` draws it.
         config_yaml: the resolved configuration.
         command: repeats the run.
         run: machine, versions, commit; may be nested.
@@ -56,6 +58,8 @@ def write_report(
     pictures = _worst_and_best(predictions, faces=faces, error_deg=error_deg) if faces else {}
     for name, samples in pictures.items():
         drawn[f"{name}_samples"] = draw.png_bytes(draw.grid([sample["image"] for sample in samples]))
+    if eyes is not None:
+        drawn["eye_parts"] = draw.png_bytes(eyes)
     for name, content in drawn.items():
         _write(folder / "figures" / f"{name}.png", content)
     html = _page(
@@ -157,10 +161,19 @@ def _page(*, metrics: Mapping[str, Any], **parts: object) -> str:
         metrics=metrics,
         verdict=verdict(metrics),
         sample_counts=sample_counts(metrics),
+        segmented=segmentation_verdict(metrics["segmentation"]) if "segmentation" in metrics else "",
+        beneficial=_beneficial(metrics),
         compared=comparison_verdict(metrics["comparison"]) if "comparison" in metrics else "",
         persons=_persons(metrics["per_subject"]),
         **parts,
     )
+
+
+def _beneficial(metrics: Mapping[str, Any]) -> str:
+    """Whether the second task helped; empty where there is none, or nothing to compare with."""
+    if "segmentation" not in metrics or "comparison" not in metrics:
+        return ""
+    return second_task_verdict(metrics["comparison"]["gain"])
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -45,6 +45,48 @@ def comparison_verdict(comparison: Mapping[str, Any]) -> str:
     return f"On the same {comparison['num_frames']:,} frames: {errors}. {_comparison(comparison['gain'])}"
 
 
+def segmentation_verdict(segmentation: Mapping[str, Any]) -> str:
+    """How well the parts of the eyes were found, in words.
+
+    Args:
+        segmentation: from `segmentation.SegmentationScore.summary`.
+
+    Returns:
+        One sentence.
+
+    Example:
+        >>> segmentation_verdict({"miou": 0.8, "iou": {"iris": 0.85, "pupil": None}, "num_eyes": 1200})
+        'Parts of 1,200 eyes: mean IoU 0.800 (iris 0.850, pupil nowhere).'
+    """
+    parts = ", ".join(
+        f"{name} {'nowhere' if iou is None else f'{iou:.3f}'}" for name, iou in segmentation["iou"].items()
+    )
+    return f"Parts of {segmentation['num_eyes']:,} eyes: mean IoU {segmentation['miou']:.3f} ({parts})."
+
+
+def second_task_verdict(gain: Mapping[str, Any]) -> str:
+    """Whether a second task helped the gaze.
+
+    Args:
+        gain: error without the second task minus error with it, from `comparison.compare`.
+
+    Returns:
+        A sentence that begins with the answer.
+
+    Example:
+        >>> second_task_verdict({"mean": 0.3, "ci95": [0.1, 0.5]})
+        'Yes: the second task lowers the gaze error by 0.30° (0.10° to 0.50°).'
+    """
+    if gain["ci95"] is None:
+        return f"Unknown: on one person the difference is {gain['mean']:.2f}°."
+    low, high = gain["ci95"]
+    if low <= 0 <= high:
+        return f"Not shown: the gain lies between {low:.2f}° and {high:.2f}°."
+    answer, verb = ("Yes", "lowers") if gain["mean"] > 0 else ("No", "raises")
+    low, high = sorted((abs(low), abs(high)))
+    return f"{answer}: the second task {verb} the gaze error by {abs(gain['mean']):.2f}° ({low:.2f}° to {high:.2f}°)."
+
+
 def _comparison(gain: Mapping[str, Any]) -> str:
     """Whether the model beats the constant baseline, as far as the interval allows to say."""
     size = f"{abs(gain['mean']):.2f}°"

@@ -33,6 +33,7 @@ def run(cfg: DictConfig) -> float:
     from gaze_exp.comparison import compare
     from gaze_exp.evaluation import evaluate
     from gaze_exp.predictions import to_csv
+    from gaze_exp.segmentation import SegmentationScore
 
     machine = assemble.machine_of(cfg)
     saved = assemble.saved_of(cfg)
@@ -41,13 +42,16 @@ def run(cfg: DictConfig) -> float:
     rows = getattr(data, split)
     if not cfg.evaluate.allow_seen_persons:
         refuse_seen(rows.subjects, saved=saved, split=split)
-    predictions = predict(saved, data, machine=machine, split=split)
+    masks = SegmentationScore()
+    predictions = predict(saved, data, machine=machine, split=split, watch=masks)
+    segmentation = masks.summary(seed=cfg.seed)
     rival = _rival(cfg, machine, saved=saved, split=split)
     metrics = {
         "split": split,
         "selected_on_this_split": split == "val",
         **evaluate(predictions, constant_gaze=saved.train_mean_gaze, dropped=rows.dropped, seed=cfg.seed),
         **({"comparison": compare(predictions, rival[1], name=rival[0], seed=cfg.seed)} if rival else {}),
+        **({"segmentation": segmentation} if segmentation else {}),
         "checkpoint": {
             "path": str(saved.path),
             "sha256": saved.sha256(),
@@ -58,12 +62,12 @@ def run(cfg: DictConfig) -> float:
     folder = Path(cfg.run_dir)
     record.write_json(folder / "metrics.json", metrics)
     to_csv(predictions, folder / "predictions.csv")
-    report = _report(cfg, saved=saved, data=rows, predictions=predictions, metrics=metrics)
+    report = _report(cfg, saved=saved, data=rows, predictions=predictions, metrics=metrics, eyes=masks.picture())
     _say(metrics, report=report)
     return float(metrics["mean"])
 
 
-def predict(saved: "Checkpoint", data: Any, *, machine: Any, split: str) -> "Predictions":
+def predict(saved: "Checkpoint", data: Any, *, machine: Any, split: str, watch: Any = None) -> "Predictions":
     """What a checkpoint answers on a split.
 
     Args:
@@ -71,12 +75,13 @@ def predict(saved: "Checkpoint", data: Any, *, machine: Any, split: str) -> "Pre
         data: the data module.
         machine: resolved.
         split: `val`, or the one that the data module tests on.
+        watch: is shown every batch and what the model answered.
     """
     from gaze_exp.predictions import collect
 
     loader = data.test_dataloader() if split == data.test_split else data.val_dataloader()
     subjects = getattr(data, split).subjects
-    return collect(assemble.model_of(saved), loader, device=device_of(machine), subjects=subjects)
+    return collect(assemble.model_of(saved), loader, device=device_of(machine), subjects=subjects, watch=watch)
 
 
 def _rival(cfg: DictConfig, machine: Any, *, saved: "Checkpoint", split: str) -> "tuple[str, Predictions] | None":
@@ -121,7 +126,9 @@ def device_of(machine: Any) -> str:
     return {"gpu": "cuda", "mps": "mps"}.get(machine.accelerator, "cpu")
 
 
-def _report(cfg: DictConfig, *, saved: "Checkpoint", data: Any, predictions: Any, metrics: dict[str, Any]) -> Path:
+def _report(
+    cfg: DictConfig, *, saved: "Checkpoint", data: Any, predictions: Any, metrics: dict[str, Any], eyes: Any
+) -> Path:
     from gaze_exp.report import write_report
 
     trained_in = saved.path.parent.parent
@@ -132,6 +139,7 @@ def _report(cfg: DictConfig, *, saved: "Checkpoint", data: Any, predictions: Any
         predictions=predictions,
         metrics=metrics,
         faces=data.face,
+        eyes=eyes,
         history=history.get("rows", []),
         config_yaml=OmegaConf.to_yaml(OmegaConf.create(saved.config)),
         command=run["command"],
@@ -151,10 +159,12 @@ def _json_of(path: Path) -> dict[str, Any]:
 
 
 def _say(metrics: dict[str, Any], *, report: Path) -> None:
-    from gaze_exp.verdict import comparison_verdict, sample_counts, verdict
+    from gaze_exp.verdict import comparison_verdict, sample_counts, segmentation_verdict, verdict
 
     log.info("evaluate on %s: %s", metrics["split"], sample_counts(metrics))
     log.info("evaluate on %s: %s", metrics["split"], verdict(metrics))
+    if "segmentation" in metrics:
+        log.info("evaluate on %s: %s", metrics["split"], segmentation_verdict(metrics["segmentation"]))
     if "comparison" in metrics:
         log.info("evaluate on %s: %s", metrics["split"], comparison_verdict(metrics["comparison"]))
     log.info("evaluate: report at %s", report)

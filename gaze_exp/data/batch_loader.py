@@ -152,6 +152,7 @@ class BatchLoader:
         if self.crops.head is not None:
             batch["head"] = torch.from_numpy(self.crops.head[read])
         batch |= {name: torch.from_numpy(values[read]) for name, values in self.crops.eyes.items()}
+        batch |= {name: torch.from_numpy(values) for name, values in self.crops.masks(rows).items()}
         return cast(GazeBatch, batch)
 
     def _images(self, rows: np.ndarray) -> dict[str, torch.Tensor]:

@@ -12,7 +12,9 @@ import numpy as np
 from gaze_exp.data.crop_file import CropFile, index_crop_file
 from gaze_exp.data.crop_labels import Labels
 from gaze_exp.data.eye_labels import join_eye_labels
+from gaze_exp.data.eye_masks import UNKNOWN
 from gaze_exp.data.frame_reader import FrameReader
+from gaze_exp.data.mask_reader import MaskReader
 from gaze_exp.data.sequences import PADDING, read_runs, windows
 from gaze_exp.data.splits import person_of
 from gaze_exp.errors import ConfigError, DataError
@@ -32,6 +34,7 @@ class CropDataset:
         skip_bad_files: leave files out that cannot be used, instead of refusing all.
         drop_nonfinite: leave rows with NaN or infinite labels out, instead of refusing their file.
         need_gaze: refuse files without labels; without it their rows are not `valid`.
+        masks: read masks of the eyes, `mask_left` and `mask_right`, of the files that have them.
         person_id: `participant` (attribute, else folder) or `folder` (split folder and participant folder).
 
     Raises:
@@ -47,12 +50,13 @@ class CropDataset:
         skip_bad_files: bool = False,
         drop_nonfinite: bool = False,
         need_gaze: bool = True,
+        masks: bool = False,
         person_id: str = "participant",
     ) -> None:
         if colour_order not in COLOUR_ORDERS:
             raise ConfigError(f"data.colour_order: {colour_order!r} is not known; one of {COLOUR_ORDERS}")
         self.bad_files: dict[Path, str] = {}
-        indexed = self._index(files, need_gaze=need_gaze, drop_nonfinite=drop_nonfinite)
+        indexed = self._index(files, need_gaze=need_gaze, drop_nonfinite=drop_nonfinite, masks=masks)
         self._refuse_bad_files(len(files), skip_bad_files=skip_bad_files)
         self.files: list[CropFile] = [file for file, _ in indexed]
         self._refuse_mixed_sizes()
@@ -60,6 +64,7 @@ class CropDataset:
         self._name_persons(person_id)
         colours = [file.colour if colour_order == "auto" else colour_order for file in self.files]
         self._reader = FrameReader(self.files, reverse_channels=[colour == "bgr" for colour in colours])
+        self._masks = MaskReader(self.files, swap_eyes=swap_eyes) if masks else None
         self.unknown_colour = [file.path for file, colour in zip(self.files, colours, strict=True) if not colour]
         self._stored = {
             "face": "face",
@@ -67,13 +72,11 @@ class CropDataset:
             "right_eye": "leye" if swap_eyes else "reye",
         }
 
-    def _index(
-        self, files: Sequence[str | Path], *, need_gaze: bool, drop_nonfinite: bool
-    ) -> list[tuple[CropFile, Labels]]:
+    def _index(self, files: Sequence[str | Path], **options: bool) -> list[tuple[CropFile, Labels]]:
         indexed = []
         for path in map(Path, files):
             try:
-                indexed.append(index_crop_file(path, need_gaze=need_gaze, drop_nonfinite=drop_nonfinite))
+                indexed.append(index_crop_file(path, **options))
             except DataError as error:
                 self.bad_files[path] = str(error)
         return indexed
@@ -197,6 +200,24 @@ class CropDataset:
         stored = {self._stored[key]: images for key, images in out.items()}
         files = np.searchsorted(self._starts, rows, side="right") - 1
         self._reader.read(files, rows=rows - self._starts[files], out=stored)
+
+    def masks(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """What each pixel of the eyes is; nothing unless masks were asked for.
+
+        Args:
+            rows: (B,) or (B, T) rows; what is negative is unknown.
+
+        Returns:
+            `mask_left`, `mask_right`: (B, h, w) or (B, T, h, w) uint8, `UNKNOWN` where nothing is said.
+        """
+        if self._masks is None:
+            return {}
+        flat = rows.ravel()
+        files = np.searchsorted(self._starts, np.maximum(flat, 0), side="right") - 1
+        found = self._masks.read(files, rows=np.maximum(flat, 0) - self._starts[files])
+        for mask in found.values():
+            mask[flat < 0] = UNKNOWN
+        return {key: mask.reshape(*rows.shape, *mask.shape[1:]) for key, mask in found.items()}
 
     def face(self, row: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB face of one row."""

@@ -29,6 +29,7 @@ class CropDataModule(lightning.LightningDataModule):
         colour_order: `auto`, `rgb` or `bgr`; see `CropDataset`.
         skip_bad_files: go on without the files that cannot be used.
         drop_nonfinite: leave rows with NaN or infinite labels out.
+        masks: read masks of the eyes.
         person_id: `participant` or `folder`; see `splits.person_of`.
         batch_size: training rows a step on this device.
         eval_batch_size: the same for validation and test.
@@ -51,6 +52,7 @@ class CropDataModule(lightning.LightningDataModule):
         colour_order: str = "auto",
         skip_bad_files: bool = False,
         drop_nonfinite: bool = False,
+        masks: bool = False,
         person_id: str = "participant",
         batch_size: int = 64,
         eval_batch_size: int = 256,
@@ -90,6 +92,7 @@ class CropDataModule(lightning.LightningDataModule):
             "skip_bad_files": skip_bad_files,
             "drop_nonfinite": drop_nonfinite,
             "person_id": person_id,
+            "masks": masks,
         }
         self._splits: dict[str, CropDataset] = {}
         self._hash = ""

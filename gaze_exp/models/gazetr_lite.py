@@ -94,8 +94,12 @@ class GazeTRLite(nn.Module):
 
     def features(self, face: Tensor, left_eye: Tensor, right_eye: Tensor) -> Tensor:
         """What the head reads: images as in `forward` -> (B, D)."""
+        return self.fuse(face, *self._eye_tokens(left_eye, right_eye))
+
+    def fuse(self, face: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """Join the face (B, 3, H, W) and the tokens (B, D) of the eyes to features (B, D)."""
         face_token = self.face_projection(self.face_encoder(face))
-        tokens = torch.stack((face_token, *self._eye_tokens(left_eye, right_eye)), dim=1)
+        tokens = torch.stack((face_token, left, right), dim=1)
         fused = self.fusion(tokens + self.token_types)
         return self.norm(fused.mean(dim=1))
 

@@ -36,7 +36,7 @@ class SyntheticDataModule(CropDataModule):
         scene_seed: another seed, other people.
         sample_hz: frames a second of people who move; 0 draws every frame apart.
         frames_per_step: frames that follow each other, of people who move.
-        masks: write `mask_left` and `mask_right` too.
+        masks: render masks of the eyes too, and read them.
         camera_below: the camera is below the screen instead of above it.
         camera: the camera in the file name.
         **reading: the other arguments of `CropDataModule`.
@@ -74,7 +74,7 @@ class SyntheticDataModule(CropDataModule):
             masks=masks,
         )
         _check(self.plan)
-        super().__init__(Path(root).expanduser() / _folder_name(self.plan), camera=camera, **reading)
+        super().__init__(Path(root).expanduser() / _folder_name(self.plan), camera=camera, masks=masks, **reading)
 
     def prepare_data(self) -> None:
         """Render what is missing.
