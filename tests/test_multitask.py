@@ -183,7 +183,7 @@ def test_unknown_pixels_and_pupils_count_nothing():
     output = answer(model, batch)
     error = (output["pupil_left_mm"] - batch["pupil_left_mm"]).abs().nansum()
     error = error + (output["pupil_right_mm"] - batch["pupil_right_mm"]).abs().nansum()
-    assert float(whole["pupil"]) == pytest.approx(float(error) / 6, rel=1e-5)
+    assert float(whole["pupil"]) == pytest.approx(error.item() / 6, rel=1e-5)
 
 
 def test_a_batch_without_labels_of_a_task_gives_zero_and_a_zero_gradient():
