@@ -41,6 +41,7 @@ def machine_of(cfg: DictConfig) -> Hardware:
     warnings.filterwarnings("ignore", message=".*does not have many workers.*")
     warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # resumed
     warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
+    warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")  # frozen batch norm
     warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step.*")
     if any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK")):
         logging.getLogger().setLevel(logging.WARNING)  # one process speaks for all

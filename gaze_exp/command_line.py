@@ -76,7 +76,8 @@ def _resumed(overrides: list[str]) -> list[str]:
         return overrides
     folder = Path(named[-1])
     saved = folder / ".hydra" / "overrides.yaml"
-    if not saved.is_file() or not (folder / "checkpoints" / "last.ckpt").is_file():
+    has_begun = (folder / "checkpoints" / "last.ckpt").is_file() or (folder / "folds").is_dir()
+    if not saved.is_file() or not has_begun:
         raise ConfigError(
             f"resume: {folder} is no run to go on with (no .hydra/overrides.yaml or no checkpoints/last.ckpt); "
             "a folder below outputs/, or a .ckpt file, is right"

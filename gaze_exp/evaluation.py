@@ -57,7 +57,7 @@ def evaluate(
     model = summary(error_deg, subject=subject, persons=persons, draws=draws)
     constant = summary(constant_deg, subject=subject, persons=persons, draws=draws)
     gain = summary(constant_deg - error_deg, subject=subject, persons=persons, draws=draws)
-    pitch, yaw = (_rounded(math.degrees(angle)) for angle in constant_gaze.tolist())
+    pitch, yaw = (rounded(math.degrees(angle)) for angle in constant_gaze.tolist())
     return {
         "unit": "deg",
         **model,
@@ -108,11 +108,14 @@ def _left_out(dropped: Mapping[str, int], *, num_invalid: int) -> dict[str, int]
 
 
 def draw_persons(num_persons: int, *, seed: int) -> IntArray:
-    """How often each person is in each resample, (draws, persons).
+    """How often each person is in each resample.
 
     Args:
         num_persons: how many there are.
         seed: of the draws.
+
+    Returns:
+        (draws, persons).
     """
     rng = np.random.default_rng(seed)
     return rng.multinomial(num_persons, np.full(num_persons, 1 / num_persons), size=NUM_DRAWS)
@@ -122,20 +125,20 @@ def summary(values_deg: FloatArray, *, subject: IntArray, persons: IntArray, dra
     """Mean, median, p95, mean over persons, and the intervals of both means.
 
     Args:
-        values_deg: (N,) of the samples.
-        subject: (N,) whose they are.
-        persons: those who have a sample.
-        draws: from `draw_persons`.
+        values_deg: (N,) of any unit.
+        subject: (N,) whose.
+        persons: (P,) the numbers that occur in `subject`.
+        draws: (draws, P) from `draw_persons`.
     """
     sums = np.bincount(subject, weights=values_deg)[persons]
     nums = np.bincount(subject)[persons]
     num_persons = len(persons)
     return {
-        "mean": _rounded(values_deg.mean()),
+        "mean": rounded(values_deg.mean()),
         "ci95": _interval((draws @ sums) / (draws @ nums), num_persons=num_persons),
-        "median": _rounded(np.median(values_deg)),
-        "p95": _rounded(np.percentile(values_deg, 95)),
-        "person_mean": _rounded((sums / nums).mean()),
+        "median": rounded(np.median(values_deg)),
+        "p95": rounded(np.percentile(values_deg, 95)),
+        "person_mean": rounded((sums / nums).mean()),
         "person_mean_ci95": _interval(draws @ (sums / nums) / num_persons, num_persons=num_persons),
     }
 
@@ -145,7 +148,7 @@ def _interval(resampled_deg: FloatArray, *, num_persons: int) -> list[float] | N
     if num_persons == 1:
         return None
     tail = (1 - LEVEL) / 2
-    return [_rounded(value) for value in np.quantile(resampled_deg, [tail, 1 - tail])]
+    return [rounded(value) for value in np.quantile(resampled_deg, [tail, 1 - tail])]
 
 
 def what_was_drawn(num_persons: int, *, seed: int) -> dict[str, object]:
@@ -178,14 +181,14 @@ def _per_subject(error_deg: FloatArray, *, subject: IntArray, names: list[str]) 
     parts = np.split(error_deg[order], ends[:-1])
     return {
         name: {
-            "mean": _rounded(part.mean()) if len(part) else None,
-            "median": _rounded(np.median(part)) if len(part) else None,
+            "mean": rounded(part.mean()) if len(part) else None,
+            "median": rounded(np.median(part)) if len(part) else None,
             "num": len(part),
         }
         for name, part in zip(names, parts, strict=True)
     }
 
 
-def _rounded(value_deg: float | np.floating) -> float:
-    """Six decimals of a degree: more says nothing."""
+def rounded(value_deg: float | np.floating) -> float:
+    """Six decimals: more says nothing."""
     return round(float(value_deg), 6)

@@ -41,8 +41,14 @@ def png(figure: Figure) -> bytes:
     return buffer.getvalue()
 
 
-def _panels(num: int, *, width_inch: float = WIDTH_INCH, height_inch: float = 3.6) -> tuple[Figure, list[Axes]]:
-    """A figure with axes side by side, in the report's style."""
+def panels(num: int, *, width_inch: float = WIDTH_INCH, height_inch: float = 3.6) -> tuple[Figure, list[Axes]]:
+    """A figure with axes side by side, in the report's style.
+
+    Args:
+        num: how many.
+        width_inch: of the figure.
+        height_inch: of the figure.
+    """
     figure = Figure(figsize=(width_inch, height_inch), layout="constrained")
     FigureCanvasAgg(figure)
     panels: list[Axes] = list(figure.subplots(1, num, squeeze=False)[0])
@@ -65,7 +71,7 @@ def learning_curves(history: Sequence[Mapping[str, float]], *, constant_deg: flo
     Returns:
         The figure.
     """
-    figure, (left, right) = _panels(2)
+    figure, (left, right) = panels(2)
     for key, colour in (("train/loss", MODEL_COLOUR), ("val/loss", SECOND_COLOUR)):
         epochs, values = _curve(history, key=key)
         _line(left, epochs, values, colour=colour, label=key.replace("val", "validation").replace("/", " "))
@@ -113,7 +119,7 @@ def error_by_person(per_subject: Mapping[str, Mapping[str, object]], *, mean_deg
     known.sort()
     names = [f"{name}  (n = {num:,})" for _, name, num in known]
     has_names = len(known) <= MOST_NAMES
-    figure, (axes,) = _panels(1, height_inch=1.2 + 0.26 * len(known) if has_names else 5.0)
+    figure, (axes,) = panels(1, height_inch=1.2 + 0.26 * len(known) if has_names else 5.0)
     places = np.arange(len(known))
     axes.barh(places, [mean for mean, _, _ in known], color=MODEL_COLOUR, height=0.72 if has_names else 1.0)
     axes.axvline(mean_deg, color=INK, linewidth=1.2, label=f"all samples {mean_deg:.2f} deg")
@@ -138,7 +144,7 @@ def error_by_direction(angles_deg: FloatArray, error_deg: FloatArray, *, of: str
     Returns:
         The figure; a cell with fewer than five samples shows no mean and is hatched.
     """
-    figure, (axes,) = _panels(1, height_inch=5.4)
+    figure, (axes,) = panels(1, height_inch=5.4)
     known = np.isfinite(angles_deg).all(axis=1)
     pitch, yaw = angles_deg[known].T
     edges = (_bin_edges(pitch), _bin_edges(yaw))
@@ -150,7 +156,7 @@ def error_by_direction(angles_deg: FloatArray, error_deg: FloatArray, *, of: str
     few = np.ma.masked_where((counts == 0) | (counts >= FEWEST_SAMPLES), counts)
     axes.pcolor(edges[1], edges[0], few, facecolor="none", edgecolor=CONSTANT_COLOUR, hatch="////", linewidth=0)
     mesh = axes.pcolormesh(edges[1], edges[0], np.ma.masked_invalid(means), cmap=ERROR_COLOURS, norm=scale)
-    _write_cells(axes, edges=edges, means=means, counts=counts, scale=scale)
+    write_cells(axes, edges=edges, means=means, counts=counts, scale=scale)
     num_outside = len(pitch) - int(counts.sum())
     outside = f"; {num_outside:,} samples lie outside" if num_outside else ""
     axes.set(xlabel=f"{of} {YAW_LABEL}", ylabel=f"{of} {PITCH_LABEL}")
@@ -170,7 +176,7 @@ def _bin_edges(angles_deg: FloatArray) -> FloatArray:
     return np.arange(first, last + 1) * float(width)
 
 
-def _write_cells(
+def write_cells(
     axes: Axes,
     *,
     edges: tuple[FloatArray, FloatArray],
@@ -178,7 +184,15 @@ def _write_cells(
     counts: FloatArray,
     scale: Normalize,
 ) -> None:
-    """Write mean and number of samples into each coloured cell."""
+    """Write mean and number of samples into each coloured cell.
+
+    Args:
+        axes: where.
+        edges: of the cells, down and across.
+        means: (down, across), NaN where nothing is written.
+        counts: (down, across).
+        scale: of the colours.
+    """
     centres = [(e[:-1] + e[1:]) / 2 for e in edges]
     for i, j in zip(*np.nonzero(np.isfinite(means)), strict=True):
         colour = "white" if scale(means[i, j]) > 0.75 else "#111111"
@@ -203,7 +217,7 @@ def error_distribution(error_deg: FloatArray, constant_error_deg: FloatArray) ->
     Returns:
         The figure.
     """
-    figure, (axes,) = _panels(1)
+    figure, (axes,) = panels(1)
     shares = np.linspace(0, 1, 501)
     for errors, colour, style, label in (
         (error_deg, MODEL_COLOUR, "-", "model"),
@@ -238,9 +252,9 @@ def predicted_against_true(predicted_deg: FloatArray, target_deg: FloatArray) ->
     Returns:
         The figure; of many samples, an evenly spaced part is drawn.
     """
-    figure, panels = _panels(2, height_inch=4.5)
+    figure, both = panels(2, height_inch=4.5)
     stride = math.ceil(len(predicted_deg) / MOST_DOTS)
-    for index, (axes, label) in enumerate(zip(panels, (PITCH_LABEL, YAW_LABEL), strict=True)):
+    for index, (axes, label) in enumerate(zip(both, (PITCH_LABEL, YAW_LABEL), strict=True)):
         true, predicted = target_deg[:, index], predicted_deg[:, index]
         low, high = np.quantile(np.concatenate((true, predicted)), [0.001, 0.999])
         ends = (low - 0.5, high + 0.5)

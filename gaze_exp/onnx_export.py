@@ -151,7 +151,7 @@ def describe(model: nn.Module, images: Mapping[str, Tensor]) -> dict[str, str]:
         model: what was exported.
         images: an example of each image it takes, (B, 3, H, W).
     """
-    sizes = {name: [3, *image.shape[-2:]] for name, image in images.items()}
+    sizes = {name: list(image.shape[1:]) for name, image in images.items()}
     return {
         "model": type(model).__name__,
         "inputs": json.dumps(sizes),

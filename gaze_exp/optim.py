@@ -14,6 +14,8 @@ _RANGES = {
     "weight_decay": "0 or more",
     "warmup_epochs": "0 or more",
     "final_lr_fraction": "0 to 1",
+    "factor": "above 0, and 1 or less",
+    "every_epochs": "above 0",
 }
 
 
@@ -28,14 +30,12 @@ class AdamWCosine:
         warmup_epochs: float = 2.0,
         final_lr_fraction: float = 0.0,
     ) -> None:
-        for name, value, fits in (
-            ("lr", lr, lr >= 0),
-            ("weight_decay", weight_decay, weight_decay >= 0),
-            ("warmup_epochs", warmup_epochs, warmup_epochs >= 0),
-            ("final_lr_fraction", final_lr_fraction, 0 <= final_lr_fraction <= 1),
-        ):
-            if not fits:
-                raise ConfigError(f"optim.{name}: {value} cannot be; {_RANGES[name]} would be right")
+        _check(
+            lr=(lr, lr >= 0),
+            weight_decay=(weight_decay, weight_decay >= 0),
+            warmup_epochs=(warmup_epochs, warmup_epochs >= 0),
+            final_lr_fraction=(final_lr_fraction, 0 <= final_lr_fraction <= 1),
+        )
         self.lr = lr
         self.weight_decay = weight_decay
         self.warmup_epochs = warmup_epochs
@@ -66,3 +66,54 @@ class AdamWCosine:
             return self.final_lr_fraction + (1 - self.final_lr_fraction) * (1 + math.cos(math.pi * progress)) / 2
 
         return optimizer, LambdaLR(optimizer, factor)
+
+
+class AdamSteps:
+    """Adam with plain L2, whose learning rate rises linearly, then falls by a factor every so many epochs."""
+
+    def __init__(
+        self,
+        *,
+        lr: float = 2.56e-4,
+        weight_decay: float = 0.0,
+        warmup_epochs: float = 0.0,
+        factor: float = 0.5,
+        every_epochs: float = 1.0,
+    ) -> None:
+        _check(
+            lr=(lr, lr >= 0),
+            weight_decay=(weight_decay, weight_decay >= 0),
+            warmup_epochs=(warmup_epochs, warmup_epochs >= 0),
+            factor=(factor, 0 < factor <= 1),
+            every_epochs=(every_epochs, every_epochs > 0),
+        )
+        self.lr = lr
+        self.weight_decay = weight_decay
+        self.warmup_epochs = warmup_epochs
+        self.factor = factor
+        self.every_epochs = every_epochs
+
+    def __call__(
+        self, parameters: Iterable[Parameter], *, total_steps: int, steps_per_epoch: float
+    ) -> tuple[torch.optim.Optimizer, LambdaLR]:
+        """Make the pair that Lightning drives; see `AdamWCosine`."""
+        del total_steps
+        trained = [p for p in parameters if p.requires_grad]
+        optimizer = torch.optim.Adam(trained, lr=self.lr, weight_decay=self.weight_decay, fused=True)
+        warmup = self.warmup_epochs * steps_per_epoch
+
+        def factor(step: int) -> float:
+            if step < warmup:
+                return (step + 1) / (warmup + 1)
+            # A step early rather than late: epochs are whole numbers of steps only up to rounding.
+            num_falls = math.floor((step - warmup) / (self.every_epochs * steps_per_epoch) + 1e-9)
+            return float(self.factor**num_falls)
+
+        return optimizer, LambdaLR(optimizer, factor)
+
+
+def _check(**options: tuple[float, bool]) -> None:
+    """Refuse the first option, its value and whether that fits, which does not."""
+    for name, (value, fits) in options.items():
+        if not fits:
+            raise ConfigError(f"optim.{name}: {value} cannot be; {_RANGES[name]} would be right")

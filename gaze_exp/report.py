@@ -10,9 +10,10 @@ import torch
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from numpy.typing import NDArray
 
-from gaze_exp import draw, figures
+from gaze_exp import draw, figures, screen_figures
 from gaze_exp.atomic_write import atomic_write
 from gaze_exp.evaluation import constant_error_deg
+from gaze_exp.point_of_gaze import ScreenErrors
 from gaze_exp.predictions import Predictions
 from gaze_exp.verdict import comparison_verdict, sample_counts, second_task_verdict, segmentation_verdict, verdict
 
@@ -28,6 +29,7 @@ def write_report(
     history: Sequence[Mapping[str, float]] = (),
     faces: Callable[[int], draw.Image] | None = None,
     eyes: draw.Image | None = None,
+    screen: ScreenErrors | None = None,
     config_yaml: str = "",
     command: str = "",
     run: Mapping[str, object] | None = None,
@@ -43,6 +45,7 @@ def write_report(
         history: rows of Lightning's CSV log (`train/loss`, `val/loss`, `val/angular_error`), may be empty.
         faces: gives the (H, W, 3) uint8 RGB face of a row of the data set; None leaves the pictures out.
         eyes: a picture of eyes and their parts, as `SegmentationScore.picture` draws it.
+        screen: points of gaze of the same predictions, whose numbers are `metrics["point_of_gaze"]`.
         config_yaml: the resolved configuration.
         command: repeats the run.
         run: machine, versions, commit; may be nested.
@@ -55,6 +58,7 @@ def write_report(
     folder = Path(folder)
     error_deg = predictions.error_deg()[predictions.valid].numpy()
     drawn = _figures(predictions, metrics=metrics, history=history, error_deg=error_deg)
+    drawn |= _screen_figures(screen) if screen is not None else {}
     pictures = _worst_and_best(predictions, faces=faces, error_deg=error_deg) if faces else {}
     for name, samples in pictures.items():
         drawn[f"{name}_samples"] = draw.png_bytes(draw.grid([sample["image"] for sample in samples]))
@@ -103,6 +107,16 @@ def _figures(
     if predictions.head is not None and bool(torch.isfinite(predictions.head[valid]).all(dim=1).any()):
         head_deg = torch.rad2deg(predictions.head[valid].double()).numpy()
         drawn["error_by_head"] = figures.error_by_direction(head_deg, error_deg, of="head")
+    return {name: figures.png(figure) for name, figure in drawn.items()}
+
+
+def _screen_figures(screen: ScreenErrors) -> dict[str, bytes]:
+    """Where on the screen people looked, and where the model errs."""
+    predicted_px, target_px = screen.predicted_px.numpy(), screen.target_px.numpy()
+    drawn = {
+        "screen_points": screen_figures.points(predicted_px, target_px, screen_px=screen.screen_px),
+        "screen_errors": screen_figures.error_map(target_px, screen.errors["face"]["cm"], screen_px=screen.screen_px),
+    }
     return {name: figures.png(figure) for name, figure in drawn.items()}
 
 

@@ -130,6 +130,40 @@ def sample_counts(metrics: Mapping[str, Any]) -> str:
     return f"{measured}; {sum(dropped.values()):,} left out ({reasons})."
 
 
+def screen_verdict(screen: Mapping[str, Any] | None) -> list[str]:
+    """Errors on the screen, a line for the face and for both eyes, and one for each camera and type of stimulus.
+
+    Args:
+        screen: from `point_of_gaze.summarise`; None where the data know of no screen.
+
+    Returns:
+        Sentences; none without a point of gaze.
+
+    Example:
+        >>> one = {unit: {"mean": 2.0, "sequence_mean": 3.0} for unit in ("deg", "cm", "px")}
+        >>> screen_verdict({"face": one, "both_eyes": None, "per_camera": {}, "per_stimulus": {}})
+        ['Point of gaze, face: 2.00° 2.00 cm 2 px over frames, 3.00° 3.00 cm 3 px over sequences of 3 s.']
+    """
+    if screen is None:
+        return []
+    named = [("face", screen["face"]), ("both eyes", screen["both_eyes"])]
+    lines = [f"Point of gaze, {name}: {_on_screen(means)}." for name, means in named if means]
+    groups = screen["per_camera"] | screen["per_stimulus"]
+    return lines + [
+        f"Point of gaze, {name}: {_on_screen(each['face'])}." for name, each in groups.items() if each["face"]
+    ]
+
+
+def _on_screen(means: Mapping[str, Any]) -> str:
+    """`3.46° 3.85 cm 132 px over frames, ... over sequences of 3 s`."""
+    told = []
+    for of, key in (("frames", "mean"), ("sequences of 3 s", "sequence_mean")):
+        values = [means[unit][key] for unit in ("deg", "cm", "px")]
+        if None not in values:
+            told.append("{:.2f}° {:.2f} cm {:.0f} px over {}".format(*values, of))
+    return ", ".join(told)
+
+
 def _counted(number: int, noun: str) -> str:
     """`1 person`, `2 persons`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

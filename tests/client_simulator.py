@@ -36,8 +36,8 @@ def triangle_resize(image, width, height):
     if image.shape[:2] == (height, width):
         return image.copy()
     rows = _triangle_weights(image.shape[0], height) @ image.reshape(image.shape[0], -1).astype(np.float32)
-    rows = rows.reshape(height, image.shape[1], -1)
-    columns = np.einsum("xw,hwc->hxc", _triangle_weights(image.shape[1], width), rows)
+    rows = rows.reshape(height, image.shape[1], 3).transpose(1, 0, 2).reshape(image.shape[1], -1)
+    columns = (_triangle_weights(image.shape[1], width) @ rows).reshape(width, height, 3).transpose(1, 0, 2)
     return np.floor(np.clip(columns, 0, 255) + 0.5).astype(np.uint8)
 
 

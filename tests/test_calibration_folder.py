@@ -87,6 +87,14 @@ def test_a_label_that_is_no_number_is_left_out_by_its_name(tmp_path, label, told
     assert re.search(told, reasons(found)[f"{stem}.jpg"])
 
 
+def test_of_two_photos_with_one_label_the_second_is_left_out(tmp_path):
+    pair(tmp_path, at(1.0, 2.0), stem="me")
+    (tmp_path / "me.jpeg").write_bytes(b"another photo")
+    found = read_calibration_folder(tmp_path)
+    assert len(found.photos) == 1
+    assert reasons(found) == {"me.jpg": "another photo has the same name and label"}
+
+
 def test_what_stands_alone_is_counted_and_listed(tmp_path):
     pair(tmp_path, at(1.0, 2.0))
     (tmp_path / "img_1766068421999.json").write_text("{}")

@@ -197,6 +197,8 @@ def test_where_no_photo_is_left_nothing_is_written(tmp_path, photos):
         (["crop=stretch"], "crop: 'stretch' is no rule; client or pad is"),
         (["faces.size_px=0"], "faces.size_px: 0 is no crop size"),
         (["faces.min_confidence=2"], "faces.min_confidence: 2 is none"),
+        (["faces.min_confidence=high"], "faces.min_confidence: high is none"),
+        (["faces.client_quirk=perhaps"], "faces.client_quirk: 'perhaps' is no choice"),
         (["data.calibration_dir=elsewhere"], "elsewhere: there is no such folder"),
         (["data.same_target_px=-1"], "data.same_target_px: -1"),
         (["data=dataset_clean"], "data: has no folder of calibration photos"),

@@ -1,11 +1,20 @@
 """The parts of the difficulty ladder, and that the rendering benchmark measures every size."""
 
+from functools import partial
+
 import numpy as np
 import pytest
 import torch
 
 from gaze_exp.benchmarks.rendering import SIZES, measure
-from gaze_exp.benchmarks.synthetic_ladder import _grid_rows, calibrated_deg, fit_affine, fit_offset, ridge
+from gaze_exp.benchmarks.synthetic_ladder import (
+    _grid_rows,
+    calibrated_deg,
+    chosen_affine,
+    fit_affine,
+    fit_offset,
+    ridge,
+)
 from gaze_exp.data.synthetic.datamodule import SyntheticDataModule
 from gaze_exp.geometry import angular_error
 from gaze_exp.predictions import Predictions
@@ -41,13 +50,25 @@ def test_nine_points_remove_a_personal_offset(data):
     before = torch.rad2deg(angular_error(moved.predicted, moved.target)).mean()
     assert before > 2
     assert calibrated_deg(moved, data.test, fit=fit_offset) < 0.01
-    assert calibrated_deg(moved, data.test, fit=fit_affine) < 0.01
+    assert calibrated_deg(moved, data.test, fit=partial(fit_affine, hold=0.1)) < 0.01
 
 
 def test_an_affine_map_removes_what_an_offset_cannot(data):
     pressed = answers(data, lambda target: 0.6 * target)
-    offset, affine = (calibrated_deg(pressed, data.test, fit=fit) for fit in (fit_offset, fit_affine))
+    offset, affine = (
+        calibrated_deg(pressed, data.test, fit=fit) for fit in (fit_offset, partial(fit_affine, hold=0.1))
+    )
     assert affine < 0.3 * offset
+
+
+def test_an_affine_map_is_held_as_its_persons_need_it(data):
+    noise = torch.Generator().manual_seed(0)
+    noisy, pressed = (
+        answers(data, lambda target, s=s, n=n: s * target + n * torch.randn(target.shape, generator=noise))
+        for s, n in ((1.0, 0.05), (0.6, 0.0))
+    )
+    chosen = [chosen_affine(model, data.test).keywords["hold"] for model in (noisy, pressed)]
+    assert chosen[0] > 1.0 > chosen[1]
 
 
 def test_calibration_does_not_help_where_errors_are_not_personal(data):

@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from gaze_exp.data.synthetic.drawing import draw_scene
+from gaze_exp.data.synthetic.eyes import iris_depth_mm
 from gaze_exp.data.synthetic.person import draw_person, mirror_person
 from gaze_exp.data.synthetic.rigs import ABOVE, BELOW, Rig
 from gaze_exp.data.synthetic.scene import eye_centres, mirror_scene, optical_axes
@@ -134,3 +135,22 @@ def test_heads_and_eyes_stay_within_what_necks_and_sockets_allow():
 def test_no_constant_comes_within_ten_degrees():
     gaze = torch.cat([face_view(scene).gaze for scene in people(20)])
     assert angular_error(gaze, gaze.mean(0).expand_as(gaze)).rad2deg().mean() > 10
+
+
+def test_kappa_is_spread_over_persons_as_it_is_over_people():
+    drawn = [draw_person(4, number=number) for number in range(1, 401)]
+    nasal, up = (torch.tensor([getattr(p, name) for p in drawn]) for name in ("kappa_nasal_deg", "kappa_up_deg"))
+    assert nasal.mean() == pytest.approx(4.5, abs=0.2)
+    assert nasal.std() == pytest.approx(1.45, abs=0.2)
+    assert ((nasal > 3) & (nasal < 6)).double().mean() > 0.6
+    assert (nasal > 1).double().mean() > 0.97
+    assert up.mean() == pytest.approx(0.0, abs=0.2)
+    assert (up.abs() < 2).double().mean() > 0.85
+    # Both eyes of a person go up or down together; what they share aside is a part of it.
+    alike = [float(torch.corrcoef(kappa.T)[0, 1]) for kappa in (nasal, up)]
+    assert 0.5 < alike[0] < 0.85 < alike[1]
+
+
+def test_a_longer_eye_moves_its_iris_further_with_every_degree():
+    short, long = (one_scene(eyeball_radius_mm=radius_mm).person for radius_mm in (11.5, 12.5))
+    assert iris_depth_mm(long) / iris_depth_mm(short) == pytest.approx(1.117, abs=0.01)

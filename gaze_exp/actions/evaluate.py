@@ -12,7 +12,10 @@ from gaze_exp import assemble, record
 from gaze_exp.errors import DataError
 
 if TYPE_CHECKING:
+    from torch import Tensor
+
     from gaze_exp.checkpoint import Checkpoint
+    from gaze_exp.point_of_gaze import ScreenErrors
     from gaze_exp.predictions import Predictions
 
 log = logging.getLogger(__name__)
@@ -59,12 +62,34 @@ def run(cfg: DictConfig) -> float:
             "step": saved.step,
         },
     }
+    screen = _on_screen(predictions, rows, metrics, constant_gaze=saved.train_mean_gaze, seed=cfg.seed)
     folder = Path(cfg.run_dir)
     record.write_json(folder / "metrics.json", metrics)
     to_csv(predictions, folder / "predictions.csv")
-    report = _report(cfg, saved=saved, data=rows, predictions=predictions, metrics=metrics, eyes=masks.picture())
+    report = _report(
+        cfg, saved=saved, data=rows, predictions=predictions, metrics=metrics, eyes=masks.picture(), screen=screen
+    )
     _say(metrics, report=report)
     return float(metrics["mean"])
+
+
+def _on_screen(
+    predictions: "Predictions", rows: Any, metrics: dict[str, Any], *, constant_gaze: "Tensor", seed: int
+) -> "ScreenErrors | None":
+    """Add `point_of_gaze` to the metrics where the data know of a screen."""
+    import dataclasses
+
+    from gaze_exp.data.screen_labels import read_screen_labels
+    from gaze_exp.point_of_gaze import on_screen, summarise
+
+    labels = read_screen_labels(rows, predictions.row.numpy())
+    if labels is None:
+        return None
+    always = constant_gaze.expand(len(predictions.row), 2)
+    constant = on_screen(dataclasses.replace(predictions, predicted=always), labels)
+    screen = on_screen(predictions, labels)
+    metrics["point_of_gaze"] = summarise(screen, predictions=predictions, labels=labels, constant=constant, seed=seed)
+    return screen
 
 
 def predict(saved: "Checkpoint", data: Any, *, machine: Any, split: str, watch: Any = None) -> "Predictions":
@@ -127,7 +152,14 @@ def device_of(machine: Any) -> str:
 
 
 def _report(
-    cfg: DictConfig, *, saved: "Checkpoint", data: Any, predictions: Any, metrics: dict[str, Any], eyes: Any
+    cfg: DictConfig,
+    *,
+    saved: "Checkpoint",
+    data: Any,
+    predictions: Any,
+    metrics: dict[str, Any],
+    eyes: Any,
+    screen: Any,
 ) -> Path:
     from gaze_exp.report import write_report
 
@@ -140,6 +172,7 @@ def _report(
         metrics=metrics,
         faces=data.face,
         eyes=eyes,
+        screen=screen,
         history=history.get("rows", []),
         config_yaml=OmegaConf.to_yaml(OmegaConf.create(saved.config)),
         command=run["command"],
@@ -159,12 +192,13 @@ def _json_of(path: Path) -> dict[str, Any]:
 
 
 def _say(metrics: dict[str, Any], *, report: Path) -> None:
-    from gaze_exp.verdict import comparison_verdict, sample_counts, segmentation_verdict, verdict
+    from gaze_exp.verdict import comparison_verdict, sample_counts, screen_verdict, segmentation_verdict, verdict
 
-    log.info("evaluate on %s: %s", metrics["split"], sample_counts(metrics))
-    log.info("evaluate on %s: %s", metrics["split"], verdict(metrics))
+    lines = [sample_counts(metrics), verdict(metrics), *screen_verdict(metrics.get("point_of_gaze"))]
     if "segmentation" in metrics:
-        log.info("evaluate on %s: %s", metrics["split"], segmentation_verdict(metrics["segmentation"]))
+        lines.append(segmentation_verdict(metrics["segmentation"]))
     if "comparison" in metrics:
-        log.info("evaluate on %s: %s", metrics["split"], comparison_verdict(metrics["comparison"]))
+        lines.append(comparison_verdict(metrics["comparison"]))
+    for line in lines:
+        log.info("evaluate on %s: %s", metrics["split"], line)
     log.info("evaluate: report at %s", report)

@@ -117,7 +117,7 @@ def _base(cfg: DictConfig, *, images: "Tensor") -> "tuple[L2CS, Plain]":
         weights = Path(cfg.model.weights)
         with weights.open("rb") as file:
             about["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-        origin = read_l2cs(weights).origin
+        origin = read_l2cs(weights, trunk_only=cfg.model.pretrained is not None).origin
         about |= {"weights": str(weights), "origin": origin}
         about["licence"] = "" if origin == "own checkpoint" else LICENCE_NOTICE
         flip = heads_on(base, images)

@@ -54,6 +54,8 @@ def _cutting(cfg: DictConfig) -> "Cutting":
     faces = cfg.faces
     if isinstance(faces.size_px, bool) or not isinstance(faces.size_px, int) or not 32 <= faces.size_px <= 2048:
         raise ConfigError(f"faces.size_px: {faces.size_px!r} is no crop size; 448, from 32 to 2048, is the client's")
+    if faces.client_quirk not in {None, True, False}:
+        raise ConfigError(f"faces.client_quirk: {faces.client_quirk!r} is no choice; true, false or null is")
     finder = open_finder(
         faces.detector, mesh=faces.mesh, min_confidence=faces.min_confidence, client_quirk=faces.client_quirk
     )

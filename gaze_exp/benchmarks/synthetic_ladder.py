@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,8 @@ from gaze_exp.predictions import Predictions, from_csv
 
 _EYE_PX = 32
 _RIDGES = (1e0, 1e1, 1e2, 1e3, 1e4)
+_HOLDS = (0.03, 0.1, 0.3, 1.0, 3.0, 10.0)
+"""How strongly an affine calibration is held towards an offset, in the spread of its points."""
 _SEED = 0
 _NUM_DRAWS = 20
 
@@ -49,14 +52,16 @@ def measure(overrides: list[str]) -> list[dict[str, Any]]:
     """
     with tempfile.TemporaryDirectory(prefix="synthetic_ladder_") as folder:
         honest, data = _quickstart(Path(folder, "honest"), overrides)
+        tuning = _evaluated(Path(folder, "val"), overrides, trained=Path(folder, "honest"))
         shuffled, _ = _quickstart(Path(folder, "shuffled"), [*overrides, "data.shuffle_labels=true"])
+    affine = chosen_affine(tuning, data.val)
     constant = data.train_mean_gaze.expand_as(honest.target)
     errors_deg = {
         "constant: the mean gaze of the training persons": _error_deg(constant, honest),
         f"ridge on both eyes, {_EYE_PX}x{_EYE_PX} grey": _error_deg(ridge(data), honest),
         "the quickstart's tiny model": _error_deg(honest.predicted, honest),
         "the same, offset from 9 calibration points": calibrated_deg(honest, data.test, fit=fit_offset),
-        "the same, affine map from 9 calibration points": calibrated_deg(honest, data.test, fit=fit_affine),
+        "the same, affine map from 9 calibration points": calibrated_deg(honest, data.test, fit=affine),
         "the tiny model trained on shuffled labels": _error_deg(shuffled.predicted, shuffled),
     }
     model_deg = errors_deg["the quickstart's tiny model"]
@@ -74,16 +79,25 @@ def measure(overrides: list[str]) -> list[dict[str, Any]]:
 
 def _quickstart(folder: Path, overrides: list[str]) -> tuple[Predictions, SyntheticDataModule]:
     """Run the quickstart as a person would type it."""
-    typed = ["task=quickstart", "actions=[train,evaluate]", f"seed={_SEED}", "early_stopping_patience=100"]
-    command = [sys.executable, "-m", "gaze_exp", *typed, f"hydra.run.dir={folder}", *overrides]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise DataError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
+    _run(folder, "actions=[train,evaluate]", f"seed={_SEED}", "early_stopping_patience=100", *overrides)
     described = json.loads((folder / "run.json").read_text(encoding="utf-8"))
     arguments = {k: v for k, v in described["config"]["data"].items() if k not in {"_target_", "shuffle_labels"}}
     data = SyntheticDataModule(**arguments)
     data.setup("test")
     return from_csv(folder / "predictions.csv"), data
+
+
+def _evaluated(folder: Path, overrides: list[str], *, trained: Path) -> Predictions:
+    """What a trained model answers on the validation persons."""
+    _run(folder, "actions=[evaluate]", "evaluate.split=val", f"checkpoint={trained}", *overrides)
+    return from_csv(folder / "predictions.csv")
+
+
+def _run(folder: Path, *typed: str) -> None:
+    command = [sys.executable, "-m", "gaze_exp", "task=quickstart", *typed, f"hydra.run.dir={folder}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    if done.returncode:
+        raise DataError(f"{' '.join(command)} ended with {done.returncode}: {done.stderr.strip()[-500:]}")
 
 
 def _error_deg(predicted: Tensor, truth: Predictions) -> float:
@@ -142,21 +156,36 @@ def fit_offset(predicted: Tensor, target: Tensor) -> Correction:
     return lambda gaze: gaze + offset
 
 
-def fit_affine(predicted: Tensor, target: Tensor) -> Correction:
-    """A 2x3 map, held a little towards doing nothing: nine points must not turn noise into slopes.
+def fit_affine(predicted: Tensor, target: Tensor, *, hold: float) -> Correction:
+    """A 2x3 map, held towards a mere offset: nine points must not turn noise into slopes.
 
     Args:
         predicted: (K, 2) of the calibration points.
         target: (K, 2).
+        hold: 0 not at all, 1 as strongly as the points pull.
 
     Returns:
         What to apply to further predictions.
     """
     centre, goal = predicted.mean(0), target.mean(0)
     away, wanted = predicted - centre, target - goal
-    held = 0.1 * torch.eye(2, dtype=away.dtype) * away.square().sum() / 2
+    held = hold * torch.eye(2, dtype=away.dtype) * away.square().sum() / 2
     slope = torch.linalg.solve(away.T @ away + held, away.T @ wanted + held)
     return lambda gaze: (gaze - centre) @ slope + goal
+
+
+def chosen_affine(model: Predictions, crops: CropDataset) -> Callable[[Tensor, Tensor], Correction]:
+    """The affine calibration with the hold that serves best.
+
+    Args:
+        model: what it predicted for persons that neither trained it nor are measured on.
+        crops: where their targets on the screen are.
+
+    Returns:
+        `fit_affine` with its hold.
+    """
+    fits = [partial(fit_affine, hold=hold) for hold in _HOLDS]
+    return min(fits, key=lambda fit: calibrated_deg(model, crops, fit=fit))
 
 
 def calibrated_deg(

@@ -198,8 +198,20 @@ class CropDataset:
             DataError: a file that ends early or changed meanwhile.
         """
         stored = {self._stored[key]: images for key, images in out.items()}
+        files, rows_in_file = self.place(rows)
+        self._reader.read(files, rows=rows_in_file, out=stored)
+
+    def place(self, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Where rows come from.
+
+        Args:
+            rows: (B,) rows of the whole data set.
+
+        Returns:
+            (B,) index into `files`, (B,) row in that file.
+        """
         files = np.searchsorted(self._starts, rows, side="right") - 1
-        self._reader.read(files, rows=rows - self._starts[files], out=stored)
+        return files, rows - self._starts[files]
 
     def masks(self, rows: np.ndarray) -> dict[str, np.ndarray]:
         """What each pixel of the eyes is; nothing unless masks were asked for.

@@ -105,6 +105,7 @@ class CropWriter:
         }
         self._attrs = {name: value for name, value in {**ATTRIBUTES, **attrs}.items() if value is not None}
         self._file: h5py.File | None = None
+        self._datasets: dict[str, h5py.Dataset] = {}
         self._written = 0
 
     def __enter__(self) -> Self:
@@ -112,7 +113,7 @@ class CropWriter:
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = h5py.File(self.partial, "w")
             for name, (shape, dtype) in self._arrays.items():
-                self._file.create_dataset(name, shape=(self.num_rows, *shape), dtype=dtype)
+                self._datasets[name] = self._file.create_dataset(name, shape=(self.num_rows, *shape), dtype=dtype)
             self._file.attrs.update(self._attrs)
         except BaseException as error:
             self._abandon()
@@ -131,7 +132,7 @@ class CropWriter:
         stop = self._written + self._check(arrays)
         try:
             for name, values in arrays.items():
-                self._file[name][self._written : stop] = values
+                self._datasets[name][self._written : stop] = values
         except OSError as error:
             raise self._cannot_write(error) from error
         self._written = stop

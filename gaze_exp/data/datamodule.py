@@ -24,7 +24,7 @@ class CropDataModule(lightning.LightningDataModule):
 
     Args:
         root: folder with `{train,val,test}*/participant_*/frames_<camera>.h5`.
-        camera: the camera in the file name.
+        camera: the camera in the file name; `all` for every one.
         swap_eyes: `leye` holds the right eye.
         colour_order: `auto`, `rgb` or `bgr`; see `CropDataset`.
         skip_bad_files: go on without the files that cannot be used.

@@ -23,7 +23,7 @@ def find_crop_files(root: str | Path, *, camera: str = "basler") -> dict[str, li
 
     Args:
         root: the data folder.
-        camera: the camera in the file name.
+        camera: the camera in the file name; `all` for every one.
 
     Returns:
         `train`, `val`, `test` -> sorted files; a split may be empty.
@@ -36,7 +36,7 @@ def find_crop_files(root: str | Path, *, camera: str = "basler") -> dict[str, li
     ignored = []
     folders = sorted(folder for folder in root.iterdir() if folder.is_dir()) if root.is_dir() else []
     for folder in folders:
-        files = sorted(folder.glob(f"participant_*/frames_{camera}.h5"))
+        files = sorted(folder.glob(f"participant_*/frames_{'*' if camera == 'all' else camera}.h5"))
         match = _SPLIT_FOLDER.match(folder.name)
         if match:
             found[match[1]] += files

@@ -42,8 +42,8 @@ def open_detector(path: str | Path | None, *, min_confidence: float = 0.7, clien
     """
     if not path:
         raise ConfigError(f"{KEY}: nothing given; {WHERE_TO_GET_IT}")
-    if not 0 <= min_confidence < 1:
-        raise ConfigError(f"faces.min_confidence: {min_confidence:g} is none; 0.7, from 0 to below 1, is the client's")
+    if not isinstance(min_confidence, (int, float)) or not 0 <= min_confidence < 1:
+        raise ConfigError(f"faces.min_confidence: {min_confidence} is none; 0.7, from 0 to below 1, is the client's")
     path = Path(path).expanduser()
     outputs = {node.name for node in open_session(path, key=KEY).get_outputs()}
     if {"scores", "boxes"} <= outputs:

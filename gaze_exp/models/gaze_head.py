@@ -46,3 +46,24 @@ class GazeHead(nn.Module):
     def _regress(self, features: Tensor) -> Tensor:
         hidden = nn.functional.gelu(self.hidden(features.to(self.hidden.weight.dtype)))
         return self.angles(self.drop(hidden)).float()
+
+
+class LinearGazeHead(nn.Module):
+    """One linear layer from features to gaze angles, in float32 also under autocast.
+
+    Args:
+        num_features: F.
+    """
+
+    def __init__(self, num_features: int) -> None:
+        super().__init__()
+        self.angles = nn.Linear(num_features, 2)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Regress the angles: (B, F) -> (B, 2) float32 pitch, yaw in radians."""
+        device_type = features.device.type
+        # Asked first, because an exporter cannot trace the context.
+        if not torch.is_autocast_enabled(device_type):
+            return self.angles(features.to(self.angles.weight.dtype)).float()
+        with torch.autocast(device_type, enabled=False):
+            return self.angles(features.to(self.angles.weight.dtype)).float()

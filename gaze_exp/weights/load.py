@@ -2,6 +2,7 @@
 
 import hashlib
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Literal
 
 import torch
@@ -54,7 +55,7 @@ class WeightsReport:
 
 
 def load_l2cs(
-    path: str, *, arch: str = "auto", heads: Heads = "auto", images: Tensor | None = None, **options: object
+    path: str | Path, *, arch: str = "auto", heads: Heads = "auto", images: Tensor | None = None, **options: object
 ) -> tuple[L2CS, WeightsReport]:
     """Load weights of L2CS-Net from any file that holds them.
 

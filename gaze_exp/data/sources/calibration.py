@@ -98,7 +98,12 @@ def read_calibration_folder(folder: str | Path) -> CalibrationFolder:
         for path in files
         if path.suffix == ".json" and path.stem not in stems and re.match(r"img_\d", path.stem)
     ]
+    taken: set[str] = set()
     for path in pictures:
+        if path.stem in taken:
+            dropped.append(Dropped(path.name, "another photo has the same name and label"))
+            continue
+        taken.add(path.stem)
         try:
             photos.append(_read_photo(path))
         except (OSError, TypeError, ValueError, RecursionError) as error:

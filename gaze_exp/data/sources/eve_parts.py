@@ -25,7 +25,7 @@ from gaze_exp.data.sources.eve_step import Settings, StepResult, convert_step
 from gaze_exp.errors import DataError
 
 WORK = ".eve_prepare"
-_ROWS_AT_ONCE = 64
+_ROWS_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -163,7 +163,7 @@ class PersonFile:
             "source_fps": fps,
             "sample_hz": settings.sample_hz or fps,
             "timestamp_unit": "ns" if all(result.timestamp_unit for result in results if result.num_rows) else "mixed",
-            "resize": "area" if settings.face_size < 256 else "linear",
+            "resize": "linear; area from half the size down",
             "eye_halves": "left eye is the left half" if settings.swap_halves else "left eye is the right half",
             "steps": [recording.step for recording in self.recordings],
             "screen_px": screen_px,

@@ -29,7 +29,7 @@ from gaze_exp.data.sources.eve_release import Recording
 from gaze_exp.data.sources.eve_video import VideoIndex, index_video, read_frames
 from gaze_exp.errors import DataError
 
-_ROWS_AT_ONCE = 32
+_ROWS_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -229,11 +229,17 @@ def _append_all(
     """Append rows a few at a time; those that do not decode are gathered, and end the file."""
     broken: list[int] = []
     for start in range(0, len(rows), _ROWS_AT_ONCE):
-        chunk = list(islice(images, _ROWS_AT_ONCE))
-        broken += [int(rows[start + place]) for place, image in enumerate(chunk) if image is None]
+        stop = min(start + _ROWS_AT_ONCE, len(rows))
+        chunk: dict[str, np.ndarray] = {}
+        for place, image in enumerate(islice(images, stop - start)):
+            if image is None:
+                broken.append(int(rows[start + place]))
+                continue
+            for name in IMAGES:
+                whole = chunk.setdefault(name, np.empty((stop - start, *image[name].shape), np.uint8))
+                whole[place] = image[name]
         if not broken:
-            stacked = {name: np.stack([image[name] for image in chunk if image]) for name in IMAGES}
-            writer.append(stacked | {name: values[start : start + len(chunk)] for name, values in labels.items()})
+            writer.append(chunk | {name: values[start:stop] for name, values in labels.items()})
     if broken:
         raise _BrokenRows(broken)
 
@@ -284,7 +290,8 @@ def eye_halves(pair: np.ndarray, *, swap_halves: bool = False) -> tuple[np.ndarr
 def _resized(image: np.ndarray, size: int) -> np.ndarray:
     if image.shape[:2] == (size, size):
         return np.ascontiguousarray(image)
-    shrinks = size < image.shape[0]
+    # Half its size and below, linear interpolation would skip pixels.
+    shrinks = 2 * size <= image.shape[0]
     return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
 
 

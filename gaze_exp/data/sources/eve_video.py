@@ -2,7 +2,8 @@
 
 A frame that cannot be decoded is None, and so is every later one up to the next key frame: what H.264 predicts
 from a broken picture looks plausible and is wrong. Frames are numbered by their presentation times, so that one
-that is lost does not move the others beside wrong labels.
+that is lost does not move the others beside wrong labels. Frames that nobody wants and no other frame needs (most
+B-frames) are passed over: a third of the decoding.
 """
 
 from collections.abc import Iterator, Sequence
@@ -65,27 +66,30 @@ def read_frames(path: Path, index: VideoIndex, wanted: Sequence[int]) -> Iterato
     to_rgb = VideoReformatter()
     numbers = iter(wanted)
     number = next(numbers, None)
-    for place, frame in _decoded(path, index):
+    for place, frame in _decoded(path, index, set(wanted)):
         while number is not None and number < place:
             yield None
             number = next(numbers, None)
         if number is None:
             return
         if number == place:
-            yield None if frame is None else to_rgb.reformat(frame, format="rgb24").to_ndarray()
+            yield None if frame is None else to_rgb.reformat(frame, format="rgb24", threads=1).to_ndarray()
             number = next(numbers, None)
     while number is not None:
         yield None
         number = next(numbers, None)
 
 
-def _decoded(path: Path, index: VideoIndex) -> Iterator[tuple[int, VideoFrame | None]]:
-    """(number, frame) in rising order; the frame is None from a damage to the next key frame."""
+def _decoded(path: Path, index: VideoIndex, wanted: set[int]) -> Iterator[tuple[int, VideoFrame | None]]:
+    """(number, frame) in rising order, all that are wanted; the frame is None from a damage to the next key frame."""
     with av.open(str(path)) as file:
         stream = file.streams.video[0]
         stream.codec_context.thread_count = 1  # steps run side by side; in one, threads only wait for each other
-        is_damaged, last = False, -1
+        is_damaged, last, needs = False, -1, True
         for packet in file.demux(stream):
+            if needs != (index.places.get(packet.pts) in wanted):
+                needs = not needs
+                stream.codec_context.skip_frame = "DEFAULT" if needs else "NONREF"
             try:
                 frames = packet.decode()
             except av.error.FFmpegError:
@@ -94,8 +98,7 @@ def _decoded(path: Path, index: VideoIndex) -> Iterator[tuple[int, VideoFrame | 
             is_damaged = is_damaged or packet.is_corrupt
             for frame in frames:
                 is_damaged = frame.is_corrupt or (is_damaged and not frame.key_frame)
-                # Without times, or with others than the packets', only the order is left to count by.
-                place = index.places.get(frame.pts, -1 if is_damaged else last + 1)
+                place = index.places.get(frame.pts, -1)
                 if place > last:
                     last = place
                     yield place, None if is_damaged else frame

@@ -20,7 +20,7 @@ from gaze_exp.data.synthetic.person import draw_person, random_stream
 from gaze_exp.data.synthetic.renderer import frames_at_once, render
 from gaze_exp.data.synthetic.rigs import ABOVE, Rig
 from gaze_exp.data.synthetic.scene import Scene
-from gaze_exp.data.synthetic.views import View, eye_views, face_view
+from gaze_exp.data.synthetic.views import FACE_CAMERA, NormalCamera, View, eye_views, face_view
 from gaze_exp.data.synthetic.warps import warp
 
 SOURCE_FPS = 60
@@ -126,6 +126,7 @@ def write_recording(
     camera: str,
     masks: bool = False,
     movement: Movement | None = None,
+    face_width_mm: float = FACE_CAMERA.width_mm,
     on_frames: OnFrames,
 ) -> None:
     """Draw, render and write one person.
@@ -140,52 +141,46 @@ def write_recording(
         camera: the camera's name, for the attributes.
         masks: write `mask_left` and `mask_right` too.
         movement: of frames that follow each other; None draws every frame apart.
+        face_width_mm: what the face crop spans.
         on_frames: told how many frames were finished since last time; an exception from it stops the file.
 
     Raises:
         DataError: the file cannot be written.
     """
     seed, drawn = recording.seed, recording.drawn
-    scene = _draw(recording, rig=rig, num_frames=num_frames, movement=movement)
-    views = _views(scene)
+    person = draw_person(seed, number=drawn)
+    if movement is None:
+        scene = draw_scene(person, rig=rig, num_frames=num_frames, seed=seed, number=drawn)
+    else:
+        scene = draw_recording(person, rig=rig, num_frames=num_frames, movement=movement, seed=seed, number=drawn)
+    views = _views(scene, face_width_mm)
     sizes = {"face": face_size, "leye": eye_size, "reye": eye_size}
     labels = _labels(scene, views, sizes, movement or APART)
     noise = {name: random_stream(seed, drawn, "noise", name) for name in views}
     chunk = frames_at_once(min(face_size, eye_size))
-    attrs = {
-        **_attributes(scene, movement or APART),
-        "camera": camera,
-        "participant": recording.participant,
-        "scene_seed": seed,
-    }
+    attrs = _attributes(scene, movement or APART)
+    attrs |= {"camera": camera, "participant": recording.participant, "scene_seed": seed}
     optional = _OPTIONAL | (dict.fromkeys(_MASKS, ((eye_size, eye_size), "uint8")) if masks else {})
     with CropWriter(
         path, num_rows=num_frames, face_size=face_size, eye_size=eye_size, optional=optional, attrs=attrs
     ) as writer:
         for start in range(0, num_frames, chunk):
             stop = min(start + chunk, num_frames)
-            rows = _render_rows(scene.frames(start, stop), sizes, noise, masks=masks)
+            part = scene.frames(start, stop)
+            rows = _render_rows(part, _views(part, face_width_mm), sizes, noise, masks=masks)
             rows |= {name: values[start:stop] for name, values in labels.items()}
             writer.append(rows)
             on_frames(stop - start)
 
 
-def _draw(recording: Recording, *, rig: Rig, num_frames: int, movement: Movement | None) -> Scene:
-    seed, number = recording.seed, recording.drawn
-    person = draw_person(seed, number=number)
-    if movement is None:
-        return draw_scene(person, rig=rig, num_frames=num_frames, seed=seed, number=number)
-    return draw_recording(person, rig=rig, num_frames=num_frames, movement=movement, seed=seed, number=number)
-
-
-def _views(scene: Scene) -> dict[str, View]:
-    return {"face": face_view(scene), **dict(zip(("leye", "reye"), eye_views(scene), strict=True))}
+def _views(scene: Scene, face_width_mm: float) -> dict[str, View]:
+    face = face_view(scene, camera=NormalCamera(width_mm=face_width_mm))
+    return {"face": face, **dict(zip(("leye", "reye"), eye_views(scene), strict=True))}
 
 
 def _render_rows(
-    scene: Scene, sizes: dict[str, int], noise: dict[str, torch.Generator], *, masks: bool
+    scene: Scene, views: dict[str, View], sizes: dict[str, int], noise: dict[str, torch.Generator], *, masks: bool
 ) -> dict[str, np.ndarray]:
-    views = _views(scene)
     rows = {name: _render_frames(scene, view, sizes[name], noise[name]) for name, view in views.items()}
     for name, eye in _MASKS.items() if masks else ():
         rows[name] = eye_mask(scene, views[eye], size_px=sizes[eye]).numpy().astype(np.uint8)
@@ -259,6 +254,7 @@ def crop_jobs(
     camera: str = "basler",
     masks: bool = False,
     movement: Movement | None = None,
+    face_width_mm: float = FACE_CAMERA.width_mm,
 ) -> list[Job]:
     """One job a person.
 
@@ -272,6 +268,7 @@ def crop_jobs(
         camera: the camera in the file name.
         masks: write `mask_left` and `mask_right` too.
         movement: of frames that follow each other; None draws every frame apart.
+        face_width_mm: what the face crop spans.
 
     Returns:
         Jobs, each of which writes one `frames_<camera>.h5`.
@@ -291,6 +288,7 @@ def crop_jobs(
                 camera=camera,
                 masks=masks,
                 movement=movement,
+                face_width_mm=face_width_mm,
                 on_frames=on_frames,
             )
 

@@ -32,6 +32,7 @@ class SyntheticDataModule(CropDataModule):
         num_test_persons: persons to test on; none of them is in training or validation.
         frames_per_person: rows of each file.
         face_size: side of the face crop, px.
+        face_width_mm: what it spans: 160 as in EVE, 280 as in a square of 1.5 times a detector's box.
         eye_size: side of the eye crops, px.
         scene_seed: another seed, other people.
         sample_hz: frames a second of people who move; 0 draws every frame apart.
@@ -51,6 +52,7 @@ class SyntheticDataModule(CropDataModule):
         num_test_persons: int = 8,
         frames_per_person: int = 150,
         face_size: int = 224,
+        face_width_mm: float = 160.0,
         eye_size: int = 112,
         scene_seed: int = 0,
         sample_hz: int = 0,
@@ -66,6 +68,7 @@ class SyntheticDataModule(CropDataModule):
             num_test_persons=num_test_persons,
             frames_per_person=frames_per_person,
             face_size=face_size,
+            face_width_mm=face_width_mm,
             eye_size=eye_size,
             scene_seed=scene_seed,
             camera=camera,
@@ -108,9 +111,9 @@ def _say_once(root: Path) -> None:
 
 
 def _check(plan: RenderPlan) -> None:
-    least = {"num_test_persons": 0, "scene_seed": 0, "face_size": 8, "eye_size": 8}
+    least = {"num_test_persons": 0, "scene_seed": 0, "face_size": 8, "eye_size": 8, "face_width_mm": 20.0}
     for name, value in asdict(plan).items():
-        if isinstance(value, int) and not isinstance(value, bool) and value < least.get(name, 1):
+        if isinstance(value, int | float) and not isinstance(value, bool) and value < least.get(name, 1):
             raise ConfigError(f"data.{name}: {value} is too small; {least.get(name, 1)} or more")
 
 

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from gaze_exp.data.synthetic.glints import lamp_glint, screen_glint
-from gaze_exp.data.synthetic.head_shape import EYEBALL_RADIUS_MM
+from gaze_exp.data.synthetic.glints import CORNEA_BEHIND_IRIS_MM, lamp_glint, screen_glint
 from gaze_exp.data.synthetic.person import Person
 from gaze_exp.data.synthetic.scene import Scene, eye_centres, optical_axes
 from gaze_exp.data.synthetic.skin import band, inside
@@ -56,7 +55,7 @@ def iris_depth_mm(person: Person) -> float:
     Returns:
         Millimetres.
     """
-    return math.sqrt(EYEBALL_RADIUS_MM**2 - person.iris_radius_mm**2)
+    return math.sqrt(person.eyeball_radius_mm**2 - person.iris_radius_mm**2)
 
 
 def lid_heights(scene: Scene, axes: Tensor) -> tuple[Tensor, Tensor]:
@@ -106,7 +105,7 @@ def look_at_eyes(scene: Scene, surface: Surface, *, ambient: Tensor, key: Tensor
     )
     colour, iris, pupil = _paint(scene, hits, lids, pixel_mm=rays.pixel_mm)
     light = light.float()[hits.frame]
-    glow = (0.25 + 0.75 * (_eyeball_normal(hits.start_mm, hits.direction) * light).sum(-1)).clamp_(min=0.0)
+    glow = (0.25 + 0.75 * (_eyeball_normal(scene.person, hits) * light).sum(-1)).clamp_(min=0.0)
     lit = ambient[hits.frame] + glow[:, None] * key[hits.frame]
     colour = colour * lit * (1.0 - 0.6 * lids.shadow)[:, None]
     colour = colour + _glints(scene, hits, light=light, key=key, pixel_mm=rays.pixel_mm)
@@ -170,21 +169,21 @@ def _paint(scene: Scene, hits: _Hits, lids: "_Lids", *, pixel_mm: float) -> tupl
     )
     white = _white(lids)
     if pixel_mm < _FINE_MM:
-        normal = _eyeball_normal(hits.start_mm, hits.direction)
+        normal = _eyeball_normal(scene.person, hits)
         white = white * (1.0 - _veins(scene.person, normal, hits.axis, hits.side))
     return white + iris[:, None] * (iris_rgb - white), iris, pupil
 
 
 def _glints(scene: Scene, hits: _Hits, *, light: Tensor, key: Tensor, pixel_mm: float) -> Tensor:
     """(K, 3) what the cornea mirrors: the lamp, and where it can be seen the screen."""
-    glint = lamp_glint(hits.start_mm, hits.direction, hits.axis, light, pixel_mm)
+    cornea_mm = (iris_depth_mm(scene.person) - CORNEA_BEHIND_IRIS_MM) * hits.axis
+    rays = {"start_mm": hits.start_mm, "direction": hits.direction, "axis": hits.axis, "cornea_mm": cornea_mm}
+    glint = lamp_glint(**rays, light=light, pixel_mm=pixel_mm)
     mirrored = glint[:, None] * 0.9 * key[hits.frame]
     if pixel_mm >= _FINE_MM:
         return mirrored
     eye_mm = eye_centres(scene.person).to(hits.start_mm)[hits.eye]
-    return mirrored + screen_glint(
-        scene, frame=hits.frame, eye_mm=eye_mm, start_mm=hits.start_mm, direction=hits.direction, axis=hits.axis
-    )
+    return mirrored + screen_glint(scene, frame=hits.frame, eye_mm=eye_mm, **rays)
 
 
 class _Lids:
@@ -269,10 +268,10 @@ def _iris(
     return torch.tensor(person.iris_rgb) * (tone * (1.0 - pupil))[:, None] + 0.004, share, share * pupil
 
 
-def _eyeball_normal(start_mm: Tensor, direction: Tensor) -> Tensor:
+def _eyeball_normal(person: Person, hits: _Hits) -> Tensor:
     """(K, 3) unit normal where the ray meets the eyeball, or passes it closest."""
-    a = direction.square().sum(-1)
-    b = (start_mm * direction).sum(-1)
-    c = start_mm.square().sum(-1) - EYEBALL_RADIUS_MM**2
+    a = hits.direction.square().sum(-1)
+    b = (hits.start_mm * hits.direction).sum(-1)
+    c = hits.start_mm.square().sum(-1) - person.eyeball_radius_mm**2
     depth = (-b - (b * b - a * c).clamp(min=0.0).sqrt()) / a
-    return torch.nn.functional.normalize(start_mm + depth[:, None] * direction, dim=-1)
+    return torch.nn.functional.normalize(hits.start_mm + depth[:, None] * hits.direction, dim=-1)

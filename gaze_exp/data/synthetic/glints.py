@@ -6,21 +6,25 @@ from torch import Tensor
 from gaze_exp.data.synthetic.scene import Scene
 from gaze_exp.data.synthetic.skin import inside
 
-_CORNEA_RADIUS_MM, _CORNEA_CENTRE_MM = 7.8, 5.6
-"""A smaller sphere whose cap meets the eyeball at the limbus."""
+CORNEA_BEHIND_IRIS_MM = 4.85
+"""Where the cornea's centre lies: it is a smaller sphere whose cap meets the eyeball at the limbus."""
+_CORNEA_RADIUS_MM = 7.8
 _CAP_COSINE = 0.74
 _REFLECTS, _SCREEN_SHINES = 0.025, 6.0
 """Share of light that a cornea throws back; brightness of a screen that lights a face with 1."""
 _SCREEN_EDGE_MM = 40.0
 
 
-def lamp_glint(start_mm: Tensor, direction: Tensor, axis: Tensor, light: Tensor, pixel_mm: float) -> Tensor:
+def lamp_glint(
+    *, start_mm: Tensor, direction: Tensor, axis: Tensor, cornea_mm: Tensor, light: Tensor, pixel_mm: float
+) -> Tensor:
     """The lamp's spot.
 
     Args:
         start_mm: (K, 3) start of the rays, from the centre of the eyeball.
         direction: (K, 3) of the rays.
         axis: (K, 3) optical axis, unit.
+        cornea_mm: (K, 3) centre of the cornea's sphere, from the centre of the eyeball.
         light: (K, 3) unit vector to the lamp.
         pixel_mm: width of a pixel.
 
@@ -29,7 +33,7 @@ def lamp_glint(start_mm: Tensor, direction: Tensor, axis: Tensor, light: Tensor,
     """
     to_camera = torch.nn.functional.normalize(start_mm, dim=-1)
     halfway = torch.nn.functional.normalize(to_camera + light, dim=-1)
-    spot_mm = _CORNEA_CENTRE_MM * axis + _CORNEA_RADIUS_MM * halfway
+    spot_mm = cornea_mm + _CORNEA_RADIUS_MM * halfway
     on_cornea = ((halfway * axis).sum(-1) > _CAP_COSINE).float()
     away = start_mm - spot_mm
     along = (away * direction).sum(-1, keepdim=True) / direction.square().sum(-1, keepdim=True)
@@ -39,7 +43,14 @@ def lamp_glint(start_mm: Tensor, direction: Tensor, axis: Tensor, light: Tensor,
 
 
 def screen_glint(
-    scene: Scene, *, frame: Tensor, eye_mm: Tensor, start_mm: Tensor, direction: Tensor, axis: Tensor
+    scene: Scene,
+    *,
+    frame: Tensor,
+    eye_mm: Tensor,
+    start_mm: Tensor,
+    direction: Tensor,
+    axis: Tensor,
+    cornea_mm: Tensor,
 ) -> Tensor:
     """The screen in the cornea, by following the mirrored rays.
 
@@ -50,12 +61,13 @@ def screen_glint(
         start_mm: (K, 3) start of the rays, from the centre of the eyeball.
         direction: (K, 3) of the rays.
         axis: (K, 3) optical axis, unit.
+        cornea_mm: (K, 3) centre of the cornea's sphere, from the centre of the eyeball.
 
     Returns:
         (K, 3) linear light that the cornea adds.
     """
     ray = torch.nn.functional.normalize(direction, dim=-1)
-    from_centre = start_mm - _CORNEA_CENTRE_MM * axis
+    from_centre = start_mm - cornea_mm
     closest = (from_centre * ray).sum(-1)
     root = closest.square() - from_centre.square().sum(-1) + _CORNEA_RADIUS_MM**2
     normal = (from_centre + (-closest - root.clamp(min=0.0).sqrt())[:, None] * ray) / _CORNEA_RADIUS_MM
@@ -64,7 +76,7 @@ def screen_glint(
     to_camera = scene.rig.screen_to_camera.to(scene.device)
     corner_mm = ((to_camera[:3, 3] - scene.head_position_mm)[:, None] @ scene.head_rotation)[:, 0].float()
     right, down, away = (scene.head_rotation.transpose(-1, -2) @ to_camera[:3, :3]).float().unbind(-1)
-    hit_mm = eye_mm + _CORNEA_CENTRE_MM * axis + _CORNEA_RADIUS_MM * normal - corner_mm[frame]
+    hit_mm = eye_mm + cornea_mm + _CORNEA_RADIUS_MM * normal - corner_mm[frame]
     toward = (mirrored * away[frame]).sum(-1)
     reach = -(hit_mm * away[frame]).sum(-1) / toward.clamp(min=1e-3)
     place_mm = hit_mm + reach[:, None] * mirrored

@@ -13,8 +13,6 @@ from torch import Tensor
 from gaze_exp.data.synthetic.person import Person
 from gaze_exp.data.synthetic.scene import mouth_height_mm
 
-EYEBALL_RADIUS_MM = 12.0
-
 
 @dataclass(frozen=True)
 class Ellipsoid:
@@ -40,7 +38,8 @@ def head_ellipsoids(person: Person) -> list[Ellipsoid]:
     """
     half = person.eye_distance_mm / 2
     # Longer than the eyeball to the side, where the lids meet in the corners.
-    lid_radii = (person.fissure_half_width_mm + 3.5, EYEBALL_RADIUS_MM + 1.6, EYEBALL_RADIUS_MM + 1.0)
+    eyeball_mm = person.eyeball_radius_mm
+    lid_radii = (person.fissure_half_width_mm + 3.5, eyeball_mm + 1.6, eyeball_mm + 1.0)
     lids = [Ellipsoid((side * half, 0.0, 0.0), lid_radii, material="lid") for side in (1.0, -1.0)]
     return lids + _skull(person) + _nose(person) + _mouth(person) + _around_the_face(person)
 

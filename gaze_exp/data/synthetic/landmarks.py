@@ -13,7 +13,7 @@ from gaze_exp.data.synthetic.surface import Rays, first_surface
 
 _FAR_MM = 20_000.0
 _CORNERS_MM = -8.0
-"""Depth of the corners of an eye; the eyeball reaches from 12 to -12."""
+"""Depth of the corners of an eye; an eyeball reaches from 12 to -12 on average."""
 
 
 def landmarks_px(scene: Scene, *, width_px: int, height_px: int) -> Tensor:

@@ -92,6 +92,8 @@ class Person:
     """How far the visual axis points to the nose of the optical axis."""
     kappa_up_deg: Pair
     """How far the visual axis points above the optical axis."""
+    eyeball_radius_mm: float
+    """The longer an eye, the further its iris moves with every degree."""
 
 
 def random_stream(*key: int | str) -> torch.Generator:
@@ -121,7 +123,9 @@ def draw_person(seed: int, *, number: int) -> Person:
     darkness = draw.uniform(0.0, 1.0)
     skin = _between(_SKIN, darkness * (len(_SKIN) - 1))
     hair = _between(_HAIR, draw.uniform(0.0, 1.0 - 0.7 * darkness) * (len(_HAIR) - 1))
-    iris = _IRIS[draw.choice(_IRIS_SHARE)]
+    # Dark skin seldom comes with light eyes.
+    light_eyes = 1.0 - 0.95 * min(1.0, 1.6 * darkness)
+    iris = _IRIS[draw.choice([share * (1.0 if n < 2 else light_eyes) for n, share in enumerate(_IRIS_SHARE)])]
     lid_upper, lid_lower = draw.normal(5.0, 0.55), draw.normal(5.1, 0.4)
     shape = _draw_shape(draw)
     return Person(
@@ -143,9 +147,11 @@ def draw_person(seed: int, *, number: int) -> Person:
         upper_lid_mm=draw.pair(lid_upper, 0.2),
         lower_lid_mm=draw.pair(lid_lower, 0.15),
         lid_follow=draw.normal(0.82, 0.05),
-        # Each eye has its own: were they alike, their nasal parts would cancel in the gaze of the face.
-        kappa_nasal_deg=draw.each(3.0, 6.0),
-        kappa_up_deg=draw.each(-2.0, 2.0),
+        # Eyes of one person are nearly alike up and down; aside they differ more, and what they share cancels in
+        # the gaze of the face.
+        kappa_nasal_deg=draw.pair(draw.normal(4.5, 1.2), 0.8),
+        kappa_up_deg=draw.pair(draw.normal(0.0, 1.1), 0.4),
+        eyeball_radius_mm=draw.normal(12.0, 0.4),
     )
 
 
@@ -206,9 +212,6 @@ class _Draw:
 
     def pair(self, mean: float, spread: float) -> Pair:
         return self.normal(mean, spread), self.normal(mean, spread)
-
-    def each(self, low: float, high: float) -> Pair:
-        return self.uniform(low, high), self.uniform(low, high)
 
     def choice(self, shares: Sequence[float]) -> int:
         return int(torch.multinomial(torch.tensor(shares), 1, generator=self.generator))

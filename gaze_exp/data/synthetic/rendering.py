@@ -29,6 +29,7 @@ class RenderPlan:
     num_test_persons: int
     frames_per_person: int
     face_size: int
+    face_width_mm: float
     eye_size: int
     scene_seed: int
     camera: str
@@ -83,6 +84,7 @@ def render_crops(folder: Path, plan: RenderPlan) -> None:
             rig=plan.rig,
             num_frames=plan.frames_per_person,
             face_size=plan.face_size,
+            face_width_mm=plan.face_width_mm,
             eye_size=plan.eye_size,
             camera=plan.camera,
             masks=plan.masks,

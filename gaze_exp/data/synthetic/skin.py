@@ -109,7 +109,8 @@ def _skin(person: Person, aside: Tensor, y: Tensor) -> Tensor:
     colour = base[:, None] + red[:, None] * blush[:, None]
     if person.stubble > 0 or person.beard > 0:
         mouth_y = mouth_height_mm(person)
-        low = ((y - mouth_y + 18.0 - 0.3 * aside) / 12.0).clamp(0.0, 1.0)
+        # It thins out towards the cheeks; a sharper edge looks like a scarf.
+        low = ((y - mouth_y + 26.0 - 0.4 * aside) / 30.0).clamp(0.0, 1.0).square()
         thick = 0.65 * min(1.0, 2.0 * person.beard)
         colour = _mix(colour, person.hair_rgb, max(0.45 * person.stubble, thick) * low)
     return colour

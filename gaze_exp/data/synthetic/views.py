@@ -67,17 +67,18 @@ class View:
         return View(self.camera, self.origin_mm[keep], self.rotation[keep], self.gaze[keep], self.head[keep])
 
 
-def face_view(scene: Scene) -> View:
+def face_view(scene: Scene, *, camera: NormalCamera = FACE_CAMERA) -> View:
     """The face, from its centre.
 
     Args:
         scene: F frames.
+        camera: how much of the head it shows.
 
     Returns:
         View of F frames.
     """
     origin_mm = scene.to_camera(face_centre(scene.person)[None].to(scene.device))[:, 0]
-    return _view(scene, FACE_CAMERA, origin_mm)
+    return _view(scene, camera, origin_mm)
 
 
 def eye_views(scene: Scene) -> tuple[View, View]:
