@@ -170,10 +170,11 @@ def take_over_frame_model(cfg: DictConfig) -> None:
 
 
 def _refuse_other_reading(model: "nn.Module", *, length: int) -> None:
-    name, reads_sequences = type(model).__name__, getattr(model, "reads_sequences", False)
-    if reads_sequences and length == 1:
+    """Refuse single frames for a model that goes on from frame to frame, and windows for one that cannot read them."""
+    name = type(model).__name__
+    if hasattr(model, "go_on") and length == 1:
         raise ConfigError(f"sequence_length: 1 gives single frames, and {name} reads windows; 16 would be right")
-    if length > 1 and not reads_sequences:
+    if length > 1 and not getattr(model, "reads_sequences", False):
         raise ConfigError(
             f"sequence_length: {length} gives windows, and {name} reads single frames; 1, or a model around it "
             "(task=eve_temporal), would be right"

@@ -11,7 +11,11 @@ from gaze_exp.batch import model_inputs
 from gaze_exp.errors import ConfigError
 from gaze_exp.losses import AngularMSE
 from gaze_exp.metrics import AngularError, AngularErrorPerSubject
+from gaze_exp.models.gazetr import GazeTR
+from gaze_exp.models.gazetr_hybrid import GazeTRHybrid
 from gaze_exp.models.gazetr_lite import GazeTRLite
+from gaze_exp.models.gazetr_multitask import GazeTRMultitask
+from gaze_exp.models.l2cs import L2CS
 from gaze_exp.models.temporal import TemporalGaze
 from gaze_exp.models.temporal_mixers import CausalTransformer, GRUMixer
 from gaze_exp.models.timm_face import TimmFace
@@ -160,6 +164,32 @@ def test_it_reads_what_its_frame_model_reads():
     face = TimmFace("gaze_plain8", pretrained=False, head_width=16, dropout=0.0)
     assert set(model_inputs(temporal("gru", frame_model=face), batch)) == {"face"}
     assert answer(temporal("gru", frame_model=face), batch).shape == (2, LENGTH, 2)
+
+
+FRAME_MODELS = {
+    "gazetr": lambda: GazeTR(encoder="gaze_plain8", image_size=None, map_size=4, depth=1, dropout=0.0),
+    "l2cs": lambda: L2CS(arch="resnet18", pretrained="none", image_size=None),
+    "l2cs_linear": lambda: L2CS(arch="resnet18", pretrained="none", image_size=None, head="linear"),
+    "gazetr_hybrid": lambda: GazeTRHybrid(
+        face_encoder="test_vit", eye_encoder="test_vit", pretrained=False, face_size=64, eye_size=32, width=16, depth=1,
+        num_heads=2, feedforward_width=32, head_width=16, dropout=0.0,
+    ),
+    "gazetr_multitask": lambda: GazeTRMultitask(
+        encoder="gaze_plain8", pretrained=False, token_width=16, depth=1, num_heads=2, feedforward_width=32,
+        head_width=16, dropout=0.0,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FRAME_MODELS)
+def test_any_single_frame_model_goes_under_it_and_keeps_its_answer(name):
+    torch.manual_seed(0)
+    frame_model, batch = FRAME_MODELS[name]().eval(), windows(length=3)
+    model = TemporalGaze(frame_model=frame_model, mixer=MIXERS["gru"](), token_width=WIDTH)
+    frames = {key: each.flatten(0, 1) for key, each in model_inputs(model, batch).items()}
+    with torch.no_grad():
+        expected = frame_model(**frames)["gaze"].unflatten(0, (2, 3))
+    assert torch.allclose(answer(model, batch), expected, atol=1e-5)
 
 
 def test_single_frames_and_models_without_features_are_refused():

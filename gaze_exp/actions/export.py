@@ -31,7 +31,7 @@ def run(cfg: DictConfig) -> None:
     data = assemble.data_of(cfg, machine, saved=saved)
     rows = _rows(data, cfg.export.num_rows)
     inputs = [{name: images.float() for name, images in model_inputs(model, batch).items()} for batch in rows]
-    is_temporal = getattr(model, "reads_sequences", False)
+    is_temporal = hasattr(model, "go_on")
     write, compare = (export_streaming, compare_streaming) if is_temporal else (export_onnx, compare_onnx)
     path = Path(cfg.run_dir, cfg.export.file)
     facts = {"checkpoint_sha256": saved.sha256(), "task": saved.config["task_name"]}
