@@ -55,29 +55,29 @@ def write_report(
     Returns:
         Path of the page.
     """
-    folder = Path(folder)
     error_deg = predictions.error_deg()[predictions.valid].numpy()
     drawn = _figures(predictions, metrics=metrics, history=history, error_deg=error_deg)
     drawn |= _screen_figures(screen) if screen is not None else {}
+    drawn |= {"eye_parts": draw.png_bytes(eyes)} if eyes is not None else {}
     pictures = _worst_and_best(predictions, faces=faces, error_deg=error_deg) if faces else {}
-    for name, samples in pictures.items():
-        drawn[f"{name}_samples"] = draw.png_bytes(draw.grid([sample["image"] for sample in samples]))
-    if eyes is not None:
-        drawn["eye_parts"] = draw.png_bytes(eyes)
+    drawn |= {f"{name}_samples": _grid(samples) for name, samples in pictures.items()}
     for name, content in drawn.items():
-        _write(folder / "figures" / f"{name}.png", content)
+        _write(Path(folder, "figures", f"{name}.png"), content)
     html = _page(
-        title=title,
-        split=split,
         metrics=metrics,
         figures={name: _data_uri(content) for name, content in drawn.items()},
         pictures=pictures,
+        run=list(_flat(run or {})),
+        title=title,
+        split=split,
         command=command,
         config_yaml=config_yaml,
-        run=list(_flat(run or {})),
     )
-    _write(folder / "report.html", html.encode())
-    return folder / "report.html"
+    return _write(Path(folder, "report.html"), html.encode())
+
+
+def _grid(samples: Sequence[Mapping[str, Any]]) -> bytes:
+    return draw.png_bytes(draw.grid([sample["image"] for sample in samples]))
 
 
 def _figures(
@@ -190,7 +190,8 @@ def _beneficial(metrics: Mapping[str, Any]) -> str:
     return second_task_verdict(metrics["comparison"]["gain"])
 
 
-def _write(path: Path, content: bytes) -> None:
+def _write(path: Path, content: bytes) -> Path:
     """Write a file whole or not at all."""
     with atomic_write(path) as temporary:
         temporary.write_bytes(content)
+    return path

@@ -64,16 +64,14 @@ class CropDataModule(lightning.LightningDataModule):
         shuffle_labels: bool = False,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("eval_batch_size", eval_batch_size, 1),
-            ("num_workers", num_workers, 0),
-            ("frame_stride", frame_stride, 1),
-            ("sequence_length", sequence_length, 1),
-            ("eval_sequence_length", eval_sequence_length or sequence_length, sequence_length),
-        ):
-            if value < least:
-                raise ConfigError(f"data.{name}: {value} is too small; {least} or more")
+        _check_least(
+            batch_size=(batch_size, 1),
+            eval_batch_size=(eval_batch_size, 1),
+            num_workers=(num_workers, 0),
+            frame_stride=(frame_stride, 1),
+            sequence_length=(sequence_length, 1),
+            eval_sequence_length=(eval_sequence_length or sequence_length, sequence_length),
+        )
         # A device may get no row of a small validation set.
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.root = Path(root).expanduser()
@@ -86,13 +84,11 @@ class CropDataModule(lightning.LightningDataModule):
         self.sequence_length = sequence_length
         self.eval_sequence_length = eval_sequence_length or sequence_length
         self.shuffle_labels = shuffle_labels
-        self._reading: dict[str, Any] = {
-            "swap_eyes": swap_eyes,
-            "colour_order": colour_order,
+        self._reading: dict[str, Any] = {"swap_eyes": swap_eyes, "colour_order": colour_order, "masks": masks}
+        self._reading |= {
             "skip_bad_files": skip_bad_files,
             "drop_nonfinite": drop_nonfinite,
             "person_id": person_id,
-            "masks": masks,
         }
         self._splits: dict[str, CropDataset] = {}
         self._hash = ""
@@ -229,3 +225,9 @@ class CropDataModule(lightning.LightningDataModule):
             "sequence_length": self.sequence_length,
             "splits": {name: describe(crops) for name, crops in self._splits.items()},
         }
+
+
+def _check_least(**values: tuple[int, int]) -> None:
+    for name, (value, least) in values.items():
+        if value < least:
+            raise ConfigError(f"data.{name}: {value} is too small; {least} or more")

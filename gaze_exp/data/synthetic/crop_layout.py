@@ -5,18 +5,19 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gaze_exp.data.crops import OPTIONAL, CropWriter
-from gaze_exp.data.synthetic.drawing import FRAMES_PER_STEP, draw_scene
+from gaze_exp.data.synthetic.drawing import FRAMES_PER_STEP
 from gaze_exp.data.synthetic.jobs import Job, OnFrames
 from gaze_exp.data.synthetic.landmarks import landmarks_px
 from gaze_exp.data.synthetic.masks import eye_mask
 from gaze_exp.data.synthetic.motion import KINDS, Movement, draw_recording
-from gaze_exp.data.synthetic.person import draw_person, random_stream
+from gaze_exp.data.synthetic.person import random_stream
 from gaze_exp.data.synthetic.renderer import frames_at_once, render
 from gaze_exp.data.synthetic.rigs import ABOVE, Rig
 from gaze_exp.data.synthetic.scene import Scene
@@ -148,25 +149,19 @@ def write_recording(
         DataError: the file cannot be written.
     """
     seed, drawn = recording.seed, recording.drawn
-    person = draw_person(seed, number=drawn)
-    if movement is None:
-        scene = draw_scene(person, rig=rig, num_frames=num_frames, seed=seed, number=drawn)
-    else:
-        scene = draw_recording(person, rig=rig, num_frames=num_frames, movement=movement, seed=seed, number=drawn)
+    scene = draw_recording(rig=rig, num_frames=num_frames, movement=movement, seed=seed, number=drawn)
     views = _views(scene, face_width_mm)
     sizes = {"face": face_size, "leye": eye_size, "reye": eye_size}
     labels = _labels(scene, views, sizes, movement or APART)
     noise = {name: random_stream(seed, drawn, "noise", name) for name in views}
     chunk = frames_at_once(min(face_size, eye_size))
-    attrs = _attributes(scene, movement or APART)
-    attrs |= {"camera": camera, "participant": recording.participant, "scene_seed": seed}
+    named = {"camera": camera, "participant": recording.participant, "scene_seed": seed}
+    attrs = _attributes(scene, movement or APART) | named
     optional = _OPTIONAL | (dict.fromkeys(_MASKS, ((eye_size, eye_size), "uint8")) if masks else {})
-    with CropWriter(
-        path, num_rows=num_frames, face_size=face_size, eye_size=eye_size, optional=optional, attrs=attrs
-    ) as writer:
+    shape: dict[str, Any] = {"num_rows": num_frames, "face_size": face_size, "eye_size": eye_size}
+    with CropWriter(path, **shape, optional=optional, attrs=attrs) as writer:
         for start in range(0, num_frames, chunk):
-            stop = min(start + chunk, num_frames)
-            part = scene.frames(start, stop)
+            part = scene.frames(start, stop := min(start + chunk, num_frames))
             rows = _render_rows(part, _views(part, face_width_mm), sizes, noise, masks=masks)
             rows |= {name: values[start:stop] for name, values in labels.items()}
             writer.append(rows)
@@ -273,24 +268,14 @@ def crop_jobs(
     Returns:
         Jobs, each of which writes one `frames_<camera>.h5`.
     """
+    settings: dict[str, Any] = {"rig": rig, "num_frames": num_frames, "face_size": face_size, "eye_size": eye_size}
+    settings |= {"camera": camera, "masks": masks, "movement": movement, "face_width_mm": face_width_mm}
 
     def job(recording: Recording) -> Job:
         path = recording.path(root, camera=camera)
 
         def write(on_frames: OnFrames) -> None:
-            write_recording(
-                path,
-                recording=recording,
-                rig=rig,
-                num_frames=num_frames,
-                face_size=face_size,
-                eye_size=eye_size,
-                camera=camera,
-                masks=masks,
-                movement=movement,
-                face_width_mm=face_width_mm,
-                on_frames=on_frames,
-            )
+            write_recording(path, recording=recording, on_frames=on_frames, **settings)
 
         size = file_bytes(num_frames=num_frames, face_size=face_size, eye_size=eye_size)
         return Job(path=path, num_frames=num_frames, num_bytes=size, write=write)

@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from gaze_exp.data.synthetic.drawing import bounded_normal, draw_light, into_picture, rotation_of
-from gaze_exp.data.synthetic.person import Person, random_stream
+from gaze_exp.data.synthetic.drawing import bounded_normal, draw_light, draw_scene, into_picture, rotation_of
+from gaze_exp.data.synthetic.person import Person, draw_person, random_stream
 from gaze_exp.data.synthetic.rigs import Rig
 from gaze_exp.data.synthetic.scene import Scene
 from gaze_exp.errors import ConfigError
@@ -51,20 +51,22 @@ class Movement:
             raise ConfigError(f"frames_per_step: {self.frames_per_step} is no number of frames; 1 or more is")
 
 
-def draw_recording(person: Person, *, rig: Rig, num_frames: int, movement: Movement, seed: int, number: int) -> Scene:
-    """Draw steps one after the other: image, video, wikipedia and again, each from another seat.
+def draw_recording(*, rig: Rig, num_frames: int, movement: Movement | None, seed: int, number: int) -> Scene:
+    """Draw a person in steps one after the other: image, video, wikipedia and again, each from another seat.
 
     Args:
-        person: from `draw_person`.
         rig: camera and screen.
         num_frames: F, of all steps.
-        movement: of each step.
+        movement: of each step; None draws every frame apart.
         seed: of the whole synthetic set.
         number: of the person.
 
     Returns:
         The scene; `step` numbers its steps.
     """
+    person = draw_person(seed, number=number)
+    if movement is None:
+        return draw_scene(person, rig=rig, num_frames=num_frames, seed=seed, number=number)
     parts: list[Scene] = []
     for start in range(0, num_frames, movement.frames_per_step):
         drawn = draw_sequence(
