@@ -63,16 +63,9 @@ def write_report(
     drawn |= {f"{name}_samples": _grid(samples) for name, samples in pictures.items()}
     for name, content in drawn.items():
         _write(Path(folder, "figures", f"{name}.png"), content)
-    html = _page(
-        metrics=metrics,
-        figures={name: _data_uri(content) for name, content in drawn.items()},
-        pictures=pictures,
-        run=list(_flat(run or {})),
-        title=title,
-        split=split,
-        command=command,
-        config_yaml=config_yaml,
-    )
+    named = {"title": title, "split": split, "command": command, "config_yaml": config_yaml}
+    uris = {name: _data_uri(content) for name, content in drawn.items()}
+    html = _page(metrics=metrics, figures=uris, pictures=pictures, run=list(_flat(run or {})), **named)
     return _write(Path(folder, "report.html"), html.encode())
 
 
