@@ -102,7 +102,7 @@ def test_a_checkpoint_alone_predicts_each_frame_of_a_file_and_refuses_pictures(t
     (tmp_path / "pictures").mkdir()
     refused = program(*arguments, f"predict.source={tmp_path / 'pictures'}", cwd=tmp_path / "again")
     assert refused.code != 0
-    assert "pictures have no order" in refused.err + refused.out
+    assert "needs frames in order" in refused.err + refused.out
 
 
 @pytest.mark.parametrize(
