@@ -76,7 +76,7 @@ def _resumed(overrides: list[str]) -> list[str]:
         return overrides
     folder = Path(named[-1])
     saved = folder / ".hydra" / "overrides.yaml"
-    has_begun = (folder / "checkpoints" / "last.ckpt").is_file() or (folder / "folds").is_dir()
+    has_begun = (folder / "checkpoints" / "last.ckpt").is_file() or (folder / "split.json").is_file()
     if not saved.is_file() or not has_begun:
         raise ConfigError(
             f"resume: {folder} is no run to go on with (no .hydra/overrides.yaml or no checkpoints/last.ckpt); "

@@ -22,6 +22,7 @@ ACTIONS = (
     "repack",
     "synthetic",
     "benchmark",
+    "leaderboard",
     "prepare_eve",
     "prepare_calibration",
     "export_client",
@@ -62,6 +63,7 @@ class RunSchema:
     frames: int | None = None
     synthetic: Any = None
     benchmark: Any = None
+    leaderboard: Any = None
     screen: Any = None
     faces: Any = None
     crop: str = "client"
@@ -93,7 +95,7 @@ def register_schema() -> None:
 
 
 def compose(overrides: list[str], *, config_dir: str | None = None) -> DictConfig:
-    """Compose a config as the command line does, for notebooks and tests.
+    """Compose a config as the command line does, for notebooks, tests, and runs that start others.
 
     Args:
         overrides: as typed, `+task=` included.
@@ -103,6 +105,7 @@ def compose(overrides: list[str], *, config_dir: str | None = None) -> DictConfi
         The config; `run_dir` is left open until a run has a folder.
     """
     import hydra
+    from hydra.core.global_hydra import GlobalHydra
 
     from gaze_exp.command_line import rewrite
 
@@ -110,8 +113,13 @@ def compose(overrides: list[str], *, config_dir: str | None = None) -> DictConfi
     overrides = rewrite(overrides)
     if config_dir:
         overrides = [f'hydra.searchpath=["{Path(config_dir).resolve()}"]', *overrides]
-    with hydra.initialize_config_dir(conf_dir(), version_base="1.3"):
-        return hydra.compose("config", overrides=overrides)
+    running = GlobalHydra.instance().hydra
+    GlobalHydra.instance().hydra = None  # inside a run, Hydra would refuse to begin once more
+    try:
+        with hydra.initialize_config_dir(conf_dir(), version_base="1.3"):
+            return hydra.compose("config", overrides=overrides)
+    finally:
+        GlobalHydra.instance().hydra = running
 
 
 def plain(node: Any) -> Any:

@@ -5,7 +5,10 @@ from typing import Any, cast
 
 import lightning
 import torch
+from lightning.pytorch.plugins.precision import MixedPrecision, Precision
+from lightning.pytorch.utilities import GradClipAlgorithmType
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
 from gaze_exp.batch import GazeBatch, GazeOutput, model_inputs
 from gaze_exp.metrics import AngularError, MaskIoU
@@ -97,6 +100,17 @@ class GazeModule(lightning.LightningModule):
             self.parameters(), total_steps=total_steps, steps_per_epoch=total_steps / epochs
         )
         return {"optimizer": optimizer, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
+
+    def configure_gradient_clipping(
+        self, optimizer: Optimizer, gradient_clip_val: float | None = None, gradient_clip_algorithm: str | None = None
+    ) -> None:
+        """Clip under bf16 too: Lightning refuses with a fused optimiser, for a scale that only fp16 has."""
+        plugin = self.trainer.precision_plugin
+        if isinstance(plugin, MixedPrecision) and plugin.scaler is None and gradient_clip_val:
+            algorithm = GradClipAlgorithmType(gradient_clip_algorithm or "norm")
+            Precision.clip_gradients(plugin, optimizer, gradient_clip_val, algorithm)
+            return
+        super().configure_gradient_clipping(optimizer, gradient_clip_val, gradient_clip_algorithm)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Carry what evaluation, export and prediction need, as plain data."""

@@ -219,5 +219,6 @@ def test_reasons_count_what_is_missing():
     ids = torch.arange(9)
     allowed = allowed_fits(grid(3, 3), ids)
     assert allowed.reasons == {"fine-tune": "9 of the 20 photos that it needs"}
+    assert str(allowed) == "9 photos of 9 targets allow offset, affine; no fine-tune: 9 of the 20 photos that it needs"
     assert allowed_fits(grid(1, 9), ids).reasons["affine"] == "the targets all have the same x"
     assert allowed_fits(grid(2, 1), ids[:2]).reasons["affine"] == "2 of the 3 targets that it needs"

@@ -208,7 +208,7 @@ def test_a_conversion_that_was_killed_ends_in_the_same_bytes(tmp_path):
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (root / "manifest.json").exists(), "it was done before it could be killed"
-    parts = {path: path.stat().st_mtime_ns for path in root.glob(".eve_prepare/train01/basler/*.h5")}
+    parts = {path: path.stat().st_mtime_ns for path in root.glob(".eve_prepare/train01/basler/*.rows")}
     assert parts
     told = converted(source, root, sample_hz=0)
     assert digests(root) == digests(tmp_path / "whole")

@@ -1,7 +1,8 @@
 import pytest
 import torch
 
-from gaze_exp.benchmarks import augmentation, training_step
+from gaze_exp.benchmarks import augmentation, finetune, training_step
+from gaze_exp.personal.feature_bank import Device
 
 
 @pytest.mark.slow
@@ -18,3 +19,17 @@ def test_both_see_pictures_as_the_loader_gives_them():
     assert batch["face"].dtype == torch.uint8
     assert batch["face"].is_contiguous(memory_format=torch.channels_last)
     assert batch["left_eye"].shape == batch["right_eye"].shape == (2, 3, 112, 112)
+
+
+@pytest.mark.slow
+def test_fine_tuning_is_timed_beside_the_plain_step():
+    rows = finetune.measure(
+        Device("cpu", autocast=False, num_threads=1, channels_last=True),
+        batch_size=2,
+        num_rounds=1,
+        arch="resnet18",
+        size_px=64,
+    )
+    assert len(rows) == 5
+    assert rows[0]["times the plain step"] == 1.0
+    assert all(row["samples/s"] > 0 for row in rows)

@@ -1,20 +1,14 @@
-"""Offset and affine maps, what the data allow, and the table's intervals and words."""
+"""Offset and affine maps, and the table's intervals and words."""
 
 import numpy as np
 import pytest
 import torch
 
-from gaze_exp.personal.baselines import allowed, apply, constant, offset, ridge_affine
+from gaze_exp.personal.baselines import apply, constant, offset, ridge_affine
 from gaze_exp.personal.comparison import as_text, gain, interval, sentence, table
 from gaze_exp.personal.correction import correction
-from gaze_exp.screen import ScreenGeometry
 
 TARGETS = torch.cartesian_prod(torch.tensor([-20.0, 0.0, 20.0]), torch.tensor([-12.0, 0.0, 12.0])).double()
-
-
-def level(labels, target, **gates):
-    gates = {"min_targets": 9, "min_photos": 20} | gates
-    return allowed(labels, target=target, geometry=ScreenGeometry(), **gates)
 
 
 def test_an_affine_distortion_is_undone():
@@ -44,24 +38,6 @@ def test_constant_and_offset_have_no_mean_residual():
     base = TARGETS * 0.3 + 7
     for mapping in (constant(TARGETS), offset(base, TARGETS)):
         assert (apply(mapping, base) - TARGETS).mean(dim=0).abs().max() < 1e-12
-
-
-@pytest.mark.parametrize(
-    ("num_targets", "photos_each", "expected"),
-    [(2, 20, "offset"), (3, 1, "affine"), (6, 4, "affine"), (9, 2, "affine"), (8, 5, "affine"), (9, 3, "finetune")],
-)
-def test_the_data_decide_what_is_allowed(num_targets, photos_each, expected):
-    order = torch.tensor([0, 2, 4, 6, 8, 1, 3, 5, 7])[:num_targets].repeat(photos_each)
-    told = level(TARGETS[order], order)
-    assert told.level == expected
-    assert f"{len(order)} photos of {num_targets} targets" in told.reason
-
-
-def test_targets_on_one_line_do_not_allow_to_fine_tune():
-    line = torch.linspace(-20, 20, 12).double()
-    told = level(torch.stack([line, 0 * line], dim=1).repeat(3, 1), torch.arange(12).repeat(3))
-    assert told.level == "affine"
-    assert "on one line" in told.reason
 
 
 def test_a_correction_of_good_answers_is_small_and_of_shifted_ones_the_shift():

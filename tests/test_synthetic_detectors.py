@@ -18,13 +18,13 @@ NUM_PEOPLE = 100
 pytestmark = pytest.mark.slow
 
 
-@lru_cache(maxsize=1)
-def frames():
+@lru_cache(maxsize=2)
+def frames(*, whole_range=True):
     """One frame of each of a hundred people: picture, box of the head, eyes."""
     found = []
     for number in range(1, NUM_PEOPLE + 1):
         person = draw_person(21, number=number)
-        scene = draw_scene(person, rig=LAPTOP, num_frames=1, seed=21, number=number, whole_range=True)
+        scene = draw_scene(person, rig=LAPTOP, num_frames=1, seed=21, number=number, whole_range=whole_range)
         picture = render_frame(scene, **SIZE, noise=random_stream(number)).numpy()[0]
         found.append((picture, head_box_px(scene, **SIZE)[0].numpy(), eye_centres_px(scene, **SIZE)[0].numpy()))
     return found
@@ -39,15 +39,17 @@ def test_ultraface_finds_exactly_one_face_where_it_is():
     assert right >= 0.95 * NUM_PEOPLE
 
 
-def test_yunet_finds_the_eyes_where_they_are():
-    # Exactly 90 of these people, who were looked at while the head was shaped; 88 of 100 others (seed 77).
+@pytest.mark.parametrize(("whole_range", "least"), [(False, 0.90), (True, 0.85)])
+def test_yunet_finds_the_eyes_where_they_are(whole_range, least):
+    # As people sit it is sure. Over the whole range it stands at its limit (docs/synthetic.md), so that other
+    # people and processors need a margin.
     detect = YuNet(detector_file(YUNET), **SIZE)
     right = 0
-    for picture, _, eyes in frames():
+    for picture, _, eyes in frames(whole_range=whole_range):
         found = detect(picture)
         between = np.linalg.norm(eyes[0] - eyes[1])
         right += found is not None and np.linalg.norm(found - eyes, axis=-1).max() < 0.15 * between
-    assert right >= 0.85 * NUM_PEOPLE  # the aim is 0.90; a margin for other processors
+    assert right >= least * NUM_PEOPLE
 
 
 def test_ultraface_finds_nothing_where_no_one_is():

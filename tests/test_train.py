@@ -211,3 +211,10 @@ def test_wandb_without_a_key_writes_offline_and_says_how_to_sync(crops, tmp_path
     assert list(offline.glob("files/media/images/val/pictures*.png"))
     assert not (tmp_path / "wandb").exists()
     assert not done.stderr
+
+
+def test_gradients_are_clipped_under_bf16_too(crops, tmp_path):
+    run = train(crops, "hardware.precision=bf16-mixed", "trainer.gradient_clip_val=1e-6", cwd=tmp_path)
+    (optimizer,) = last(run)["optimizer_states"]
+    averages = torch.cat([state["exp_avg"].flatten() for state in optimizer["state"].values()])
+    assert 0 < averages.norm() <= 1e-6

@@ -1,6 +1,7 @@
 """Run our code and its rivals side by side, and append what was measured to a Markdown file."""
 
 import importlib
+import inspect
 import itertools
 import logging
 import time
@@ -26,7 +27,9 @@ def run(cfg: DictConfig) -> None:
             folder = Path(__file__).parents[1] / "benchmarks"
             known = ", ".join(sorted(p.stem for p in folder.glob("[a-z]*.py")))
             raise ConfigError(f"benchmark.names: {name!r} is none; {known} are") from error
-        rows = module.run(machine)
+        needs = inspect.signature(module.run).parameters
+        inputs = {"checkpoint": cfg.checkpoint, "detector": cfg.faces.detector}
+        rows = module.run(machine, **{name: value for name, value in inputs.items() if name in needs})
         text = section(name, rows, described)
         log.info("%s", text)
         if cfg.benchmark.log:

@@ -29,7 +29,7 @@ def run(cfg: DictConfig) -> None:
         DataError: a file cannot be used, or the exported graph differs from torch.
     """
     from gaze_exp.client.export import ExportWishes, as_text, export_for_client
-    from gaze_exp.client.manifest import sha256_of
+    from gaze_exp.client.manifest import NAME, Known, sha256_of, why_not
     from gaze_exp.client.onnx_contract import SIZE_PX
     from gaze_exp.personal.model import load_personal
 
@@ -53,6 +53,10 @@ def run(cfg: DictConfig) -> None:
             "export_client: takes %d px, the eye tracker gives %d: good for a trial, not for a hand-back",
             data.size_px, SIZE_PX,
         )  # fmt: skip
+        return
+    reason = why_not(Known(path=folder / NAME, content=manifest))
+    if reason:
+        log.warning("export_client: a hand-back will want force=true, since %s", reason)
     log.info("export_client: next: task=l2cs_handback client_dir=CLIENT onnx=%s", folder / "custom_gaze.onnx")
 
 

@@ -100,12 +100,15 @@ def _wishes(cfg: DictConfig) -> "Wishes":
 
 def _base(cfg: DictConfig, *, images: "Tensor") -> "tuple[L2CS, Plain]":
     """The base model, its heads checked on the user's own photos, and where it comes from."""
+    import torch
+
     from gaze_exp.models.l2cs import L2CS
     from gaze_exp.personal.protocol import state_hash
     from gaze_exp.weights.load import heads_on
     from gaze_exp.weights.read import read_l2cs
     from gaze_exp.weights.sources import LICENCE_NOTICE
 
+    torch.manual_seed(cfg.seed)  # of weights that no file brings
     base = build(cfg.model, key="model")
     if not isinstance(base, L2CS):
         raise ConfigError(f"model: finetune knows no {type(base).__name__}; model=l2cs model.weights=FILE is right")

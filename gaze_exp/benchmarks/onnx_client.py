@@ -66,7 +66,7 @@ def measure(*, arch: str, size_px: int, num_rounds: int) -> list[dict[str, Any]]
     with tempfile.TemporaryDirectory() as folder:
         ours, small, plain = (Path(folder, f"{name}.onnx") for name in ("ours", "int8", "plain"))
         write_custom_onnx(model, ours, size_px=size_px)
-        quantise(ours, small, crops, float32_deg=answers_deg(ours, crops))
+        quantise(ours, small, crops, float32_deg=answers_deg(ours, crops), target=torch.arange(len(crops)))
         _export_plainly(PlainL2CS(arch=arch).eval(), plain, size_px=size_px)
         files = {PLAIN: plain, "custom_gaze.onnx, float32": ours, "custom_gaze.int8.onnx": small}
         rows = time_in_turn(files, size_px=size_px, num_rounds=num_rounds)

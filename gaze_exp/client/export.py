@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from gaze_exp.client.custom_onnx import answers_deg, torch_deg, write_custom_onnx
-from gaze_exp.client.int8 import held_out_deg, quantise
+from gaze_exp.client.int8 import quantise
 from gaze_exp.client.latency import time_in_turn
 from gaze_exp.client.manifest import NAME, build_manifest, sha256_of
 from gaze_exp.errors import DataError
@@ -66,15 +66,7 @@ def export_for_client(
     """
     _check_same_screen(facts, data)
     images = data.images()
-    about = {
-        "checkpoint_sha256": checkpoint_sha256,
-        "method": facts.get("method", "unknown"),
-        "crop": facts.get("crop"),
-        "base_weights_sha256": (facts.get("base") or {}).get("sha256"),
-        "split_sha256": facts.get("split_sha256"),
-        "deg_per_pixel": data.geometry.deg_per_pixel,
-        "center_px": [data.geometry.center_x, data.geometry.center_y],
-    } | licence_of(facts)
+    about = _about(facts, data) | {"checkpoint_sha256": checkpoint_sha256}
     answers, files = _float32(model, images, folder / FLOAT32, about=about, wishes=wishes)
     files[FLOAT32]["error_on_its_own_photos_deg"] = _errors(answers, data.angles_deg)
     if wishes.int8:
@@ -89,6 +81,7 @@ def export_for_client(
         extra=about
         | {
             "mirrored": bool(model.mirrored),
+            "mirrored_by": facts.get("mirrored"),
             "size_px": data.size_px,
             "num_crops_checked": len(images),
             "note": "errors on its own photos are not held out; the table of methods is",
@@ -116,6 +109,18 @@ def _float32(
     return answers, {path.name: _file_facts(path) | facts}
 
 
+def _about(facts: dict[str, Any], data: "CalibrationSet") -> dict[str, Any]:
+    """What both the file's metadata and the manifest say."""
+    return {
+        "method": facts.get("method", "unknown"),
+        "crop": facts.get("crop"),
+        "base_weights_sha256": (facts.get("base") or {}).get("sha256"),
+        "split_sha256": facts.get("split_sha256"),
+        "deg_per_pixel": data.geometry.deg_per_pixel,
+        "center_px": [data.geometry.center_x, data.geometry.center_y],
+    } | licence_of(facts)
+
+
 def _check_same_screen(facts: dict[str, Any], data: "CalibrationSet") -> None:
     trained = facts.get("geometry")
     if trained and trained != dict(vars(data.geometry)):
@@ -137,13 +142,13 @@ def _int8(
 ) -> dict[str, Any]:
     """Write the 8 bit version, and what it costs in degrees."""
     to = folder / INT8
-    raw_deg = quantise(folder / FLOAT32, to, images, float32_deg=float32_deg, max_crops=max_crops)
-    held_out = held_out_deg(raw_deg, float32_deg, target=data.target)
+    made = quantise(folder / FLOAT32, to, images, float32_deg=float32_deg, target=data.target, max_crops=max_crops)
     return _file_facts(to) | {
         "precision": "int8",
         "calibrated_on": f"{min(max_crops, len(images))} of the same crops",
-        "difference_to_float32_deg": _errors(held_out, float32_deg) | {"shift": "measured on the other targets"},
-        "difference_before_its_shift_deg": _errors(raw_deg, float32_deg),
+        "difference_to_float32_deg": _errors(made.held_out_deg, float32_deg),
+        "difference_without_shift_deg": _errors(made.raw_deg, float32_deg),
+        "shift_deg": [round(x, 4) for x in made.shift_deg.tolist()],
         "error_on_its_own_photos_deg": _errors(answers_deg(to, images), data.angles_deg),
     }
 

@@ -2,8 +2,8 @@
 
 Static quantisation, activations in U8 by the ranges that the crops produce, weights in S8 for each channel: on
 x86 the fastest form that onnxruntime has. What decodes angles stays in float32: one step of an 8 bit angle would
-be a fifth of a degree. Rounding shifts all answers to one side, by a degree and more; that shift is measured on
-the crops and taken out by two numbers at the end of the graph.
+be a fifth of a degree. Rounding can shift all answers to one side, by a degree and more; that shift is measured on
+the crops and taken out by two numbers at the end of the graph, where that brings the photos of other targets closer.
 """
 
 import contextlib
@@ -11,6 +11,7 @@ import logging
 import tempfile
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -39,7 +40,21 @@ class _Crops(CalibrationDataReader):
         return None if image is None else {self.name: client_tensor(image[None]).numpy()}
 
 
-def quantise(path: str | Path, to: str | Path, images: Tensor, *, float32_deg: Tensor, max_crops: int = 64) -> Tensor:
+@dataclass(frozen=True)
+class Quantised:
+    """What 8 bits changed: (N, 2) client degrees each."""
+
+    raw_deg: Tensor
+    """Answers without any shift."""
+    held_out_deg: Tensor
+    """Each target's photos, shifted as the other targets' photos ask; an estimate for photos to come."""
+    shift_deg: Tensor
+    """(2,) what the file adds; zero where no shift helps."""
+
+
+def quantise(
+    path: str | Path, to: str | Path, images: Tensor, *, float32_deg: Tensor, target: Tensor, max_crops: int = 64
+) -> Quantised:
     """Write the 8 bit version of a file.
 
     Args:
@@ -47,10 +62,11 @@ def quantise(path: str | Path, to: str | Path, images: Tensor, *, float32_deg: T
         to: of the new one; it appears when it is whole.
         images: (N, 3, S, S) RGB 0..255, the user's crops.
         float32_deg: (N, 2) what the file answers to them.
+        target: (N,) which target each photo shows.
         max_crops: as many of them, evenly chosen, set the ranges.
 
     Returns:
-        (N, 2) what the 8 bit version would answer without its correction, client degrees.
+        What it answers to the crops.
     """
     chosen = images[torch.linspace(0, len(images) - 1, min(max_crops, len(images))).round().long().unique()]
     source = onnx.load(str(path))
@@ -70,12 +86,12 @@ def quantise(path: str | Path, to: str | Path, images: Tensor, *, float32_deg: T
         )
         graph = onnx.load(str(made))
         raw_deg = answers_deg(made, images)
-    shift_deg = (float32_deg.double() - raw_deg).mean(dim=0)
-    _add_at_end(graph, shift_deg)
+    made_of = choose_shift(raw_deg, float32_deg.double(), target=target)
+    _add_at_end(graph, made_of.shift_deg)
     entries = {entry.key: entry.value for entry in source.metadata_props}
     describe(graph, entries | {"precision": f"int8, static QDQ U8/S8 per channel, {len(chosen)} crops"})
     save_graph(graph, Path(to))
-    return raw_deg
+    return made_of
 
 
 def _add_at_end(graph: onnx.ModelProto, shift_deg: Tensor) -> None:
@@ -89,22 +105,23 @@ def _add_at_end(graph: onnx.ModelProto, shift_deg: Tensor) -> None:
     graph.graph.node.append(onnx.helper.make_node("Add", [before, "int8_shift_deg"], [name], name="int8_shift"))
 
 
-def held_out_deg(raw_deg: Tensor, float32_deg: Tensor, *, target: Tensor) -> Tensor:
-    """Correct each target's photos by the shift of the others', as an estimate for photos to come.
+def choose_shift(raw_deg: Tensor, float32_deg: Tensor, *, target: Tensor) -> Quantised:
+    """Shift the answers by their mean difference, if that helps targets that it was not measured on.
 
     Args:
-        raw_deg: (N, 2) from `quantise`.
-        float32_deg: (N, 2) likewise of the float32 file.
+        raw_deg: (N, 2) answers in 8 bits.
+        float32_deg: (N, 2) likewise in float32.
         target: (N,) which target each photo shows.
-
-    Returns:
-        (N, 2) client degrees; of a single target, as they are.
     """
-    corrected = raw_deg.clone()
-    for each in target.unique() if len(target.unique()) > 1 else []:
+    apart = float32_deg - raw_deg
+    targets = target.unique()
+    shifted = raw_deg.clone()
+    for each in targets if len(targets) > 1 else []:
         others = target != each
-        corrected[~others] += (float32_deg[others].double() - raw_deg[others]).mean(dim=0)
-    return corrected
+        shifted[~others] += apart[others].mean(dim=0)
+    if bool((float32_deg - shifted).norm(dim=1).mean() < apart.norm(dim=1).mean()):
+        return Quantised(raw_deg, shifted, apart.mean(dim=0))
+    return Quantised(raw_deg, raw_deg, torch.zeros(2, dtype=raw_deg.dtype))
 
 
 @contextlib.contextmanager

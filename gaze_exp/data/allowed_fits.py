@@ -32,6 +32,11 @@ class AllowedFits:
         scales = [f"scale of {axis}" for axis in self.axes] if not self.affine else []
         return ["offset", *scales] + ["affine"] * self.affine + ["fine-tune"] * self.finetune
 
+    def __str__(self) -> str:
+        """For example `10 photos of 5 targets allow offset, affine; no fine-tune: 5 of the 9 targets that it needs`."""
+        told = f"{self.num_photos} photos of {self.num_targets} targets allow {', '.join(self.names)}"
+        return "; ".join([told, *(f"no {fit}: {reason}" for fit, reason in self.reasons.items())])
+
 
 def allowed_fits(
     target_px: Tensor, target: Tensor, *, min_targets: int = 9, min_photos: int = 20, smallest_spread_px: float = 40.0

@@ -5,71 +5,16 @@ model has to beat.
 """
 
 import math
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor
 
-from gaze_exp.screen import ScreenGeometry
+from gaze_exp.data.allowed_fits import FEWEST_FOR_AFFINE
 
 PENALTIES = (0.001, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0, math.inf)
 """Of the ridge, as parts of the base's own variance; the infinite one leaves the prior as it is."""
-AFFINE_TARGETS = 3
-"""Fewer targets allow an offset only."""
 FLAT_DEG = 1.0
 """Labels that spread less than this along an axis say nothing about its slope."""
-
-Level = Literal["offset", "affine", "finetune"]
-
-
-@dataclass(frozen=True)
-class Allowance:
-    """The most that the photos allow, and why not more."""
-
-    level: Level
-    reason: str
-
-
-def allowed(
-    angles_deg: Tensor, *, target: Tensor, min_targets: int, min_photos: int, geometry: ScreenGeometry
-) -> Allowance:
-    """How far the data reach: an offset, an affine map or fine-tuning.
-
-    Args:
-        angles_deg: (N, 2) labels in client degrees.
-        target: (N,) which target each photo shows.
-        min_targets: for fine-tuning.
-        min_photos: likewise.
-        geometry: of the screen, for the text.
-
-    Returns:
-        The level with its reason.
-    """
-    num_targets, num_photos = len(target.unique()), len(target)
-    have = f"{num_photos} photos of {num_targets} targets"
-    if num_targets < AFFINE_TARGETS:
-        return Allowance("offset", f"{have} allow an offset only; {AFFINE_TARGETS} targets allow an affine map")
-    spread_px = _smallest_spread_deg(angles_deg) / geometry.deg_per_pixel
-    if _smallest_spread_deg(angles_deg) < FLAT_DEG:
-        return Allowance(
-            "affine",
-            f"the targets of {have} lie on one line (within {spread_px:.0f} px), which allows a correction along "
-            "it only; targets over the whole screen allow more",
-        )
-    if num_targets < min_targets or num_photos < min_photos:
-        return Allowance(
-            "affine",
-            f"{have} are too few to fine-tune, which takes {min_targets} targets and {min_photos} photos; "
-            "they allow an offset or a ridge affine map",
-        )
-    return Allowance("finetune", f"{have} allow to fine-tune")
-
-
-def _smallest_spread_deg(angles_deg: Tensor) -> float:
-    """Standard deviation across the line that fits the labels best."""
-    centred = angles_deg.double() - angles_deg.double().mean(dim=0)
-    return float(torch.linalg.svdvals(centred)[-1]) / math.sqrt(len(angles_deg))
 
 
 def constant(labels_deg: Tensor) -> Tensor:
@@ -108,7 +53,7 @@ def ridge_affine(
     """
     base, labels = base_deg.double(), labels_deg.double()
     num_targets = len(target.unique())
-    if num_targets < AFFINE_TARGETS:
+    if num_targets < FEWEST_FOR_AFFINE:
         return offset(base, labels)
     rows = []
     for axis in range(2):

@@ -71,7 +71,7 @@ def personalise(data: CalibrationSet, base: L2CS, *, wishes: Wishes, device: Dev
         ConfigError: mirrored or not cannot be told.
         DataError: the photos are too few for what is asked, or the same on both sides.
     """
-    allowance = refuse_too_few(data, wishes)
+    allowed = refuse_too_few(data, wishes)
     photos = data.images()
     sides = split(data, photos, seed=wishes.recipe.seed, path=folder / "split.json")
     with repeatable():
@@ -90,7 +90,7 @@ def personalise(data: CalibrationSet, base: L2CS, *, wishes: Wishes, device: Dev
         epochs = budget(by_target) if job.adapter.trains else 0
         model, curve = final_model(job, epochs=epochs, behind=behind)
     metrics |= {
-        "allowance": asdict(allowance),
+        "allowed": {**asdict(allowed), "text": str(allowed)},
         "mirrored": {"mirrored": job.mirrored, "how": how_mirrored},
         "final": {"epochs": epochs, "affine_behind": behind.tolist(), "curve": curve, "note": NO_ESTIMATE},
         "split_sha256": sides.sha256,

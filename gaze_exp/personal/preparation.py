@@ -11,18 +11,18 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from gaze_exp.data.allowed_fits import AllowedFits, allowed_fits
 from gaze_exp.data.calibration_set import CalibrationSet
+from gaze_exp.data.progress import progress
 from gaze_exp.errors import DataError
 from gaze_exp.models.l2cs import L2CS
 from gaze_exp.personal.adapters import Adapter
-from gaze_exp.personal.baselines import Allowance, allowed
 from gaze_exp.personal.feature_bank import GIB, Device, FrozenViews, views_that_fit
 from gaze_exp.personal.fit import Recipe
 from gaze_exp.personal.grouped_folds import Fold, photo_hashes, refuse_leaks, session_folds, target_folds
 from gaze_exp.personal.mirror import decide
 from gaze_exp.personal.model import native_sign
 from gaze_exp.personal.photo_augment import PhotoAugment
-from gaze_exp.personal.progress import counted
 from gaze_exp.personal.protocol import Job
 from gaze_exp.record import write_json
 
@@ -56,22 +56,16 @@ class Wishes:
         }
 
 
-def refuse_too_few(data: CalibrationSet, wishes: Wishes) -> Allowance:
+def refuse_too_few(data: CalibrationSet, wishes: Wishes) -> AllowedFits:
     """Say what the photos allow, and refuse to fine-tune on less.
 
     Raises:
         DataError: with what the data allow instead.
     """
-    allowance = allowed(
-        data.angles_deg,
-        target=data.target,
-        min_targets=wishes.min_targets,
-        min_photos=wishes.min_photos,
-        geometry=data.geometry,
-    )
-    if wishes.adapter.trains and allowance.level != "finetune":
-        raise DataError(f"{data.folder}: {allowance.reason}: adapt=affine makes the best of them without training")
-    return allowance
+    allowed = allowed_fits(data.target_px, data.target, min_targets=wishes.min_targets, min_photos=wishes.min_photos)
+    if wishes.adapter.trains and not allowed.finetune:
+        raise DataError(f"{data.folder}: {allowed}; adapt=affine makes the best of them without training")
+    return allowed
 
 
 @dataclass(frozen=True)
@@ -170,5 +164,5 @@ def fill_bank(views: FrozenViews, *, wishes: Wishes, folder: Path) -> None:
     if num_views == 0:
         return
     log.info("finetune: a bank of %d views of each of %d photos, fp16, %s", num_views, num_photos, size)
-    with counted(num_views * num_photos, what="views") as tell:
+    with progress(num_views * num_photos, what="finetune", unit="views") as tell:
         views.fill(num_views, folder=folder, on_views=tell)

@@ -26,11 +26,11 @@ from gaze_exp.personal import comparison
 from gaze_exp.personal.adapters import Adapter
 from gaze_exp.personal.baselines import apply, constant, offset, ridge_affine
 from gaze_exp.personal.correction import correction
+from gaze_exp.personal.epoch_lines import EpochLines
 from gaze_exp.personal.feature_bank import FrozenViews
 from gaze_exp.personal.fit import Fitted, Recipe, fit, predict
 from gaze_exp.personal.grouped_folds import Fold, inner_fold
 from gaze_exp.personal.model import PersonalModel
-from gaze_exp.personal.progress import EpochLines
 from gaze_exp.personal.start import start_model
 
 log = logging.getLogger(__name__)

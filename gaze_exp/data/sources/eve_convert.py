@@ -211,8 +211,15 @@ def manifest(
         "warnings": [text for step in steps for text in step["warnings"]],
         "ignored": release.ignored,
         "survey": survey,
-        "files": [{name: value for name, value in state.items() if name != "sources"} for state in states],
+        "files": [
+            _without(state, "sources") | {"steps": [_without(step, "geometry") for step in state["steps"]]}
+            for state in states
+        ],
     }
+
+
+def _without(content: dict[str, Any], name: str) -> dict[str, Any]:
+    return {key: value for key, value in content.items() if key != name}
 
 
 def recordings_of(files: Sequence[PersonFile]) -> list[Recording]:

@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
 
-import cv2
 import h5py
 import numpy as np
 
@@ -137,28 +136,39 @@ def _dataset(file: h5py.File, group: str, name: str) -> h5py.Dataset:
     return dataset
 
 
+def _read(file: h5py.File, group: str, name: str) -> np.ndarray:
+    """A whole array, by HDF5's own calls: h5py's take longer than decoding a step of three seconds."""
+    try:
+        dataset = h5py.h5d.open(file.id, f"{group}/{name}".encode())
+    except KeyError:
+        raise DataError(f"{file.filename}: no array {group}/{name}; copy the file again") from None
+    values = np.empty(dataset.shape, dataset.dtype)
+    dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+    return values
+
+
 def _rows(file: h5py.File, group: str, shape: tuple[int, ...], num: int) -> np.ndarray:
     """(N, ...) float64, NaN where not valid; NaN altogether where the file has no such group."""
     if group not in file and group not in {LABEL, "face_R", "face_o"}:
         return np.full((num, *shape), np.nan)
-    data = _dataset(file, group, "data")
+    data = _read(file, group, "data")
     size = int(np.prod(shape))
     # head_rvec is (N, 3, 1) in the files, (N, 180, 3, 1) in their documentation, (N, 3) elsewhere.
     if data.shape[:1] != (num,) or data[:1].size != size * min(num, 1) or data.dtype.kind not in "fiub":
         raise DataError(
             f"{file.filename}: {group}/data is {data.dtype} {data.shape}; numbers of shape {(num, *shape)} are right"
         )
-    values = data[:].astype(np.float64).reshape(num, *shape)
+    values = data.astype(np.float64).reshape(num, *shape)
     values[~_validity(file, group, num)] = np.nan
     return values
 
 
 def _validity(file: h5py.File, group: str, num: int) -> np.ndarray:
     """(N,) bool, stored as bool, integer or float; a NaN is not a yes."""
-    stored = _dataset(file, group, "validity")
+    stored = _read(file, group, "validity")
     if stored.size != num or stored.dtype.kind not in "fiub":
         raise DataError(f"{file.filename}: {group}/validity is {stored.dtype} {stored.shape}; one flag a row is right")
-    return np.nan_to_num(stored[:].astype(np.float32).reshape(num)) != 0
+    return np.nan_to_num(stored.astype(np.float32).reshape(num)) != 0
 
 
 def _constant(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
@@ -172,11 +182,14 @@ def _constant(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
 
 
 def _rotations(vectors: np.ndarray) -> np.ndarray:
-    """(N, 3) rotation vectors -> (N, 3, 3) float32, NaN where unknown."""
-    matrices = np.full((len(vectors), 3, 3), np.nan, np.float32)
-    for row in np.flatnonzero(np.isfinite(vectors).all(axis=1)):
-        matrices[row] = cv2.Rodrigues(vectors[row])[0]
-    return matrices
+    """(N, 3) rotation vectors -> (N, 3, 3) float32, NaN where unknown (Rodrigues' formula)."""
+    angle = np.linalg.norm(vectors, axis=1)[:, None, None]
+    with np.errstate(invalid="ignore"):
+        x, y, z = (vectors / np.maximum(angle[:, 0], 1e-12)).T
+    zero = np.zeros_like(x)
+    cross = np.stack((zero, -z, y, z, zero, -x, -y, x, zero), axis=1).reshape(-1, 3, 3)
+    turned = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * (cross @ cross)
+    return turned.astype(np.float32)
 
 
 def read_stamps(path: Path) -> np.ndarray:

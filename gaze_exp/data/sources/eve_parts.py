@@ -1,6 +1,6 @@
 """The crop file of one person and camera: converted step by step, each kept, then put together.
 
-    <root>/.eve_prepare/train01/basler/step008_image_x.h5, .json    a step that is done; gone once it is in its file
+    <root>/.eve_prepare/train01/basler/step008_image_x.rows, .json  a step that is done; gone once it is in its file
     <root>/train01/participant_001/frames_basler.h5                 the file, whole
     <root>/.eve_prepare/train01/basler.json                         what is in it: counts, hash, sizes of its sources
 
@@ -14,18 +14,17 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import h5py
 import numpy as np
 
 from gaze_exp.atomic_write import atomic_write
-from gaze_exp.data.crops import IMAGES, CropWriter
-from gaze_exp.data.sources.eve_labels import columns
+from gaze_exp.data.crops import CropWriter
+from gaze_exp.data.sources.eve_labels import SCREEN_PX, columns
 from gaze_exp.data.sources.eve_release import Recording, participant_of
+from gaze_exp.data.sources.eve_rows import read_rows, row_arrays
 from gaze_exp.data.sources.eve_step import Settings, StepResult, convert_step
 from gaze_exp.errors import DataError
 
 WORK = ".eve_prepare"
-_ROWS_AT_ONCE = 128
 
 
 @dataclass(frozen=True)
@@ -58,8 +57,8 @@ class PersonFile:
         return self.root / WORK / self.person / f"{self.camera}.json"
 
     def part(self, number: int) -> Path:
-        """The crop file of one step, until it is in the person's."""
-        return self.root / WORK / self.person / self.camera / f"{self.recordings[number].step}.h5"
+        """The rows of one step, until they are in the person's file."""
+        return self.root / WORK / self.person / self.camera / f"{self.recordings[number].step}.rows"
 
     def done(self) -> dict[str, Any] | None:
         """The state of a file that is whole and whose sources are as they were; else None."""
@@ -137,24 +136,19 @@ class PersonFile:
             attrs=self._attributes(results, settings),
             has_gaze=self.has_gaze,
         ) as writer:
-            names = [*IMAGES, *(["gaze"] if self.has_gaze else []), *optional]
+            arrays = row_arrays(face_size=settings.face_size, eye_size=settings.eye_size, has_gaze=self.has_gaze)
             for number, result in enumerate(results):
                 if result.num_rows:
-                    with h5py.File(self.part(number)) as part:
-                        for start in range(0, result.num_rows, _ROWS_AT_ONCE):
-                            writer.append({name: part[name][start : start + _ROWS_AT_ONCE] for name in names})
+                    writer.append(read_rows(self.part(number), arrays, num_rows=result.num_rows))
 
     def _attributes(self, results: list[StepResult], settings: Settings) -> dict[str, Any]:
         """What holds for the whole file, and the geometry of each step; NaN for one without rows."""
         fps = next(round(result.fps) for result in results if result.num_rows)
-        geometry = {"camera_matrix": (3, 3), "screen_to_camera": (4, 4), "mm_per_px": (2,)}
-        stacked = {name: np.full((len(results), *shape), np.nan) for name, shape in geometry.items()}
-        for number, result in enumerate(results):
-            if result.num_rows:
-                with h5py.File(self.part(number)) as part:
-                    screen_px = part.attrs["screen_px"]
-                    for name in geometry:
-                        stacked[name][number] = part.attrs[name][0]
+        shapes = {"camera_matrix": (3, 3), "screen_to_camera": (4, 4), "mm_per_px": (2,)}
+        geometry = {
+            name: np.array([result.geometry.get(name, np.full(shape, np.nan)) for result in results])
+            for name, shape in shapes.items()
+        }
         return {
             "participant": participant_of(self.person),
             "eve_person": self.person,
@@ -166,8 +160,8 @@ class PersonFile:
             "resize": "linear; area from half the size down",
             "eye_halves": "left eye is the left half" if settings.swap_halves else "left eye is the right half",
             "steps": [recording.step for recording in self.recordings],
-            "screen_px": screen_px,
-            **stacked,
+            "screen_px": np.array(SCREEN_PX),
+            **geometry,
         }
 
 

@@ -1,4 +1,4 @@
-"""One camera in one EVE step -> a crop file of that step, and what became of each of its frames.
+"""One camera in one EVE step -> the rows of that step, and what became of each of its frames.
 
 Frames are chosen first by number (60 -> 10 Hz is every sixth from 0), then by label; a frame that does not decode
 is left out, never written black. Resizing does not change a label.
@@ -14,22 +14,26 @@ from typing import Any
 import cv2
 import numpy as np
 
-from gaze_exp.data.crops import IMAGES, CropWriter
 from gaze_exp.data.sources.eve_labels import (
-    SCREEN_PX,
     UNITS_NS,
     StepLabels,
-    columns,
     num_rows,
     read_labels,
     read_stamps,
     unit_of,
 )
 from gaze_exp.data.sources.eve_release import Recording
+from gaze_exp.data.sources.eve_rows import RowsWriter, row_arrays
 from gaze_exp.data.sources.eve_video import VideoIndex, index_video, read_frames
 from gaze_exp.errors import DataError
 
-_ROWS_AT_ONCE = 128
+_ROWS_AT_ONCE = 64
+GEOMETRY_NAMES = {
+    "camera_matrix": "camera_matrix",
+    "camera_transformation": "screen_to_camera",
+    "millimeters_per_pixel": "mm_per_px",
+}
+"""EVE's name -> the attribute of a crop file."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +66,8 @@ class StepResult:
     warnings: list[str] = field(default_factory=list)
     fps: float = 0.0
     timestamp_unit: str | None = None
+    geometry: dict[str, list[Any]] = field(default_factory=dict)
+    """Camera matrix, screen -> camera, mm a pixel."""
 
     def plain(self) -> dict[str, Any]:
         """For JSON."""
@@ -84,7 +90,7 @@ def convert_step(recording: Recording, path: Path, *, step_id: int, has_gaze: bo
 
     Args:
         recording: what to read.
-        path: the crop file to write; none is written when no row is left.
+        path: the file of rows to write; there is none when no row is left.
         step_id: the step's number among those of its person.
         has_gaze: whether its person has labels.
         settings: what to keep, and how large.
@@ -114,6 +120,8 @@ def convert_step(recording: Recording, path: Path, *, step_id: int, has_gaze: bo
         rows = np.setdiff1d(rows, broken)
         result.dropped["undecodable"] = result.dropped.get("undecodable", 0) + len(broken)
     result.num_rows = len(rows)
+    if not result.num_rows:
+        path.unlink(missing_ok=True)
     return result
 
 
@@ -126,6 +134,8 @@ def _open(recording: Recording, result: StepResult, *, has_gaze: bool, settings:
     videos = {name: index_video(recording.path(f"_{name}.mp4")) for name in ("face", "eyes")}
     result.num_frames = labels.num_rows
     result.fps = videos["face"].fps
+    constants = labels.constants.items()
+    result.geometry = {GEOMETRY_NAMES[name]: value.tolist() for name, value in constants}
     result.timestamp_unit = unit_of(stamps, fps=result.fps)
     num = _shortest(recording, result, labels=labels, stamps=stamps, videos=videos, settings=settings)
     chosen = np.arange(0, num, _stride(recording, result.fps, settings.sample_hz))
@@ -191,62 +201,50 @@ def _write(
     has_gaze: bool,
     settings: Settings,
 ) -> list[int]:
-    """Write the rows; if some do not decode, write nothing and return their frame numbers."""
+    """Write the rows; if some do not decode, return their frame numbers: the file is worth nothing then."""
     labels = {name: values[rows] for name, values in source.labels.arrays.items()}
     labels |= {
         "step_id": np.full(len(rows), step_id, np.int32),
         "frame_index": rows,
         "timestamp": source.stamps_ns[rows],
     }
-    try:
-        with CropWriter(
-            path,
-            num_rows=len(rows),
-            face_size=settings.face_size,
-            eye_size=settings.eye_size,
-            optional=columns(has_gaze=has_gaze),
-            attrs=step_attributes(source.labels.constants),
-            has_gaze=has_gaze,
-        ) as writer:
-            _append_all(writer, decode_rows(recording, source.videos, rows, settings=settings), rows, labels)
-    except _BrokenRows as broken:
-        return broken.rows
-    return []
-
-
-class _BrokenRows(Exception):  # noqa: N818  not an error: the file is written again without them
-    def __init__(self, rows: list[int]) -> None:
-        super().__init__()
-        self.rows = rows
-
-
-def _append_all(
-    writer: CropWriter,
-    images: Iterator[dict[str, np.ndarray] | None],
-    rows: np.ndarray,
-    labels: dict[str, np.ndarray],
-) -> None:
-    """Append rows a few at a time; those that do not decode are gathered, and end the file."""
+    arrays = row_arrays(face_size=settings.face_size, eye_size=settings.eye_size, has_gaze=has_gaze)
+    buffer = image_buffer(settings, num_rows=min(_ROWS_AT_ONCE, len(rows)))
     broken: list[int] = []
-    for start in range(0, len(rows), _ROWS_AT_ONCE):
-        stop = min(start + _ROWS_AT_ONCE, len(rows))
-        chunk: dict[str, np.ndarray] = {}
-        for place, image in enumerate(islice(images, stop - start)):
-            if image is None:
-                broken.append(int(rows[start + place]))
-                continue
-            for name in IMAGES:
-                whole = chunk.setdefault(name, np.empty((stop - start, *image[name].shape), np.uint8))
-                whole[place] = image[name]
-        if not broken:
-            writer.append(chunk | {name: values[start:stop] for name, values in labels.items()})
-    if broken:
-        raise _BrokenRows(broken)
+    with RowsWriter(path, arrays, num_rows=len(rows)) as writer:
+        writer.write(0, labels)
+        decodes = decode_rows(recording, source.videos, rows, settings=settings, out=buffer)
+        for start in range(0, len(rows), _ROWS_AT_ONCE):
+            part = rows[start : start + _ROWS_AT_ONCE]
+            fine = list(islice(decodes, len(part)))
+            broken += part[~np.array(fine)].tolist()
+            if not broken:
+                writer.write(start, {name: images[: len(part)] for name, images in buffer.items()})
+    return broken
+
+
+def image_buffer(settings: Settings, *, num_rows: int) -> dict[str, np.ndarray]:
+    """Memory for the images of some rows.
+
+    Args:
+        settings: their sizes.
+        num_rows: how many.
+
+    Returns:
+        `face`, `leye`, `reye` -> (rows, H, W, 3) uint8.
+    """
+    sizes = {"face": settings.face_size, "leye": settings.eye_size, "reye": settings.eye_size}
+    return {name: np.empty((num_rows, size, size, 3), np.uint8) for name, size in sizes.items()}
 
 
 def decode_rows(
-    recording: Recording, videos: dict[str, VideoIndex], rows: np.ndarray, *, settings: Settings
-) -> Iterator[dict[str, np.ndarray] | None]:
+    recording: Recording,
+    videos: dict[str, VideoIndex],
+    rows: np.ndarray,
+    *,
+    settings: Settings,
+    out: dict[str, np.ndarray],
+) -> Iterator[bool]:
     """Decode the crops of some frames.
 
     Args:
@@ -254,22 +252,20 @@ def decode_rows(
         videos: `face`, `eyes` -> their index.
         rows: (R,) numbers of frames, rising.
         settings: sizes, and which half is which eye.
+        out: from `image_buffer`; filled from its start again when it is full.
 
     Yields:
-        For each frame `face`, `leye` and `reye` (uint8 RGB); None where one of the videos does not decode.
+        For each frame whether both videos decode; if so, its crops are in `out`.
     """
     wanted = rows.tolist()
     faces, eyes = (read_frames(recording.path(f"_{name}.mp4"), videos[name], wanted) for name in ("face", "eyes"))
-    for face, pair in zip(faces, eyes, strict=True):
-        if face is None or pair is None:
-            yield None
-            continue
-        left, right = eye_halves(pair, swap_halves=settings.swap_halves)
-        yield {
-            "face": _resized(face, settings.face_size),
-            "leye": _resized(left, settings.eye_size),
-            "reye": _resized(right, settings.eye_size),
-        }
+    for number, (face, pair) in enumerate(zip(faces, eyes, strict=True)):
+        if face is not None and pair is not None:
+            place = number % len(out["face"])
+            left, right = eye_halves(pair, swap_halves=settings.swap_halves)
+            for name, image in (("face", face), ("leye", left), ("reye", right)):
+                _resize(image, out[name][place])
+        yield face is not None and pair is not None
 
 
 def eye_halves(pair: np.ndarray, *, swap_halves: bool = False) -> tuple[np.ndarray, np.ndarray]:
@@ -287,19 +283,9 @@ def eye_halves(pair: np.ndarray, *, swap_halves: bool = False) -> tuple[np.ndarr
     return (right, left) if swap_halves else (left, right)
 
 
-def _resized(image: np.ndarray, size: int) -> np.ndarray:
-    if image.shape[:2] == (size, size):
-        return np.ascontiguousarray(image)
+def _resize(image: np.ndarray, out: np.ndarray) -> None:
+    """Resize into given memory, (H, W, 3) each."""
+    size = out.shape[0]
     # Half its size and below, linear interpolation would skip pixels.
     shrinks = 2 * size <= image.shape[0]
-    return cv2.resize(image, (size, size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)
-
-
-def step_attributes(constants: dict[str, np.ndarray]) -> dict[str, Any]:
-    """The geometry of one step, as attributes of its crop file."""
-    return {
-        "camera_matrix": constants["camera_matrix"][None],
-        "screen_to_camera": constants["camera_transformation"][None],
-        "mm_per_px": constants["millimeters_per_pixel"][None],
-        "screen_px": np.array(SCREEN_PX),
-    }
+    cv2.resize(image, (size, size), dst=out, interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR)

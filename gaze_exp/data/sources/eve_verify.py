@@ -10,7 +10,7 @@ import numpy as np
 from gaze_exp.data.crops import IMAGES
 from gaze_exp.data.sources.eve_labels import read_labels
 from gaze_exp.data.sources.eve_parts import PersonFile
-from gaze_exp.data.sources.eve_step import Settings, decode_rows
+from gaze_exp.data.sources.eve_step import Settings, decode_rows, image_buffer
 from gaze_exp.data.sources.eve_video import index_video
 from gaze_exp.errors import DataError
 
@@ -58,10 +58,11 @@ def _compare(file: PersonFile, rows: np.ndarray, settings: Settings) -> None:
             videos = {name: index_video(recording.path(f"_{name}.mp4")) for name in ("face", "eyes")}
             frames = crops["frame_index"][members]
             labels = read_labels(recording.path(".h5"), has_gaze=file.has_gaze)
-            fresh = decode_rows(recording, videos, frames, settings=settings)
-            for row, frame, images in zip(members, frames.tolist(), fresh, strict=True):
+            images = image_buffer(settings, num_rows=1)
+            fresh = decode_rows(recording, videos, frames, settings=settings, out=images)
+            for row, frame, decodes in zip(members, frames.tolist(), fresh, strict=True):
                 where = f"{file.path}: row {row} ({recording.name}, frame {frame})"
-                if images is None or any((crops[name][row] != images[name]).any() for name in IMAGES):
+                if not decodes or any((crops[name][row] != images[name][0]).any() for name in IMAGES):
                     raise DataError(f"{where} is not what its videos show; convert again into another data.root")
                 if file.has_gaze:
                     _check_label(crops["gaze"][row], labels.arrays["gaze"][frame], where)

@@ -86,8 +86,9 @@ def _decoded(path: Path, index: VideoIndex, wanted: set[int]) -> Iterator[tuple[
         stream = file.streams.video[0]
         stream.codec_context.thread_count = 1  # steps run side by side; in one, threads only wait for each other
         is_damaged, last, needs = False, -1, True
+        times = {time for time, number in index.places.items() if number in wanted}
         for packet in file.demux(stream):
-            if needs != (index.places.get(packet.pts) in wanted):
+            if needs != (packet.pts in times):
                 needs = not needs
                 stream.codec_context.skip_frame = "DEFAULT" if needs else "NONREF"
             try:
@@ -98,7 +99,7 @@ def _decoded(path: Path, index: VideoIndex, wanted: set[int]) -> Iterator[tuple[
             is_damaged = is_damaged or packet.is_corrupt
             for frame in frames:
                 is_damaged = frame.is_corrupt or (is_damaged and not frame.key_frame)
-                place = index.places.get(frame.pts, -1)
+                place = -1 if frame.pts is None else index.places.get(frame.pts, -1)
                 if place > last:
                     last = place
                     yield place, None if is_damaged else frame

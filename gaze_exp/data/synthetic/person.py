@@ -150,7 +150,7 @@ def draw_person(seed: int, *, number: int) -> Person:
         # Eyes of one person are nearly alike up and down; aside they differ more, and what they share cancels in
         # the gaze of the face.
         kappa_nasal_deg=draw.pair(draw.normal(4.5, 1.2), 0.8),
-        kappa_up_deg=draw.pair(draw.normal(0.0, 1.1), 0.4),
+        kappa_up_deg=draw.pair(draw.normal(0.0, 1.35), 0.4),
         eyeball_radius_mm=draw.normal(12.0, 0.4),
     )
 

@@ -1,0 +1,194 @@
+"""What calibration is worth on people whom the base model has never seen: 9, 16 and 32 targets.
+
+The whole round for each person: photos of one sitting, prepared with a real detector, fitted by every method, and
+measured in two ways: on targets left out of that sitting (grouped cross-validation in five folds), and in another
+sitting on another day, with other light, another seat and other targets.
+"""
+
+import logging
+import tempfile
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gaze_exp.calibration_crops import Cutting
+from gaze_exp.calibration_prepare import prepare as prepare_photos
+from gaze_exp.data.calibration_set import CalibrationSet, read_calibration_set
+from gaze_exp.data.sources.calibration import CalibrationSource, read_calibration_folder
+from gaze_exp.data.synthetic.calibration_layout import GRIDS, draw_targets, write_session
+from gaze_exp.data.synthetic.crop_layout import Recording
+from gaze_exp.data.synthetic.person import random_stream
+from gaze_exp.data.synthetic.rigs import LAPTOP
+from gaze_exp.errors import ConfigError
+from gaze_exp.faces.finder import open_finder
+from gaze_exp.hardware import Hardware
+from gaze_exp.models.l2cs import L2CS
+from gaze_exp.personal import comparison
+from gaze_exp.personal.adapters import Layer4AndHead
+from gaze_exp.personal.feature_bank import Device
+from gaze_exp.personal.fit import Recipe
+from gaze_exp.personal.grouped_folds import Fold, target_folds
+from gaze_exp.personal.photo_augment import PhotoAugment
+from gaze_exp.personal.preparation import Wishes, fill_bank, prepare
+from gaze_exp.personal.protocol import run_fold
+from gaze_exp.screen import ScreenGeometry
+
+log = logging.getLogger(__name__)
+
+NUM_PERSONS = 10
+SEED = 20_000
+"""Of these people: far from any that a base is trained on by hand."""
+PHOTOS = {9: 27, 16: 32, 32: 32}
+"""Of the sitting to learn from, by targets: fewer than 100, and enough to fine-tune."""
+TEST_PHOTOS = 24
+LEFT_OUT, ANOTHER_DAY = "targets left out", "another day"
+RECIPE = Recipe(epochs=10, views_per_epoch=10, patience=4)
+BANK_VIEWS = 20
+
+
+@dataclass(frozen=True)
+class Sample:
+    """Held-out answers of all methods for one person."""
+
+    person: int
+    num_targets: int
+    measured: str
+    predicted: dict[str, Tensor]
+    """(M, 2) client degrees by method."""
+    labels_deg: Tensor
+    """(M, 2)."""
+
+
+def run(machine: Hardware, *, checkpoint: str | None, detector: str | None) -> list[dict[str, Any]]:
+    """Go the whole round for ten persons.
+
+    Args:
+        machine: resolved.
+        checkpoint: of the base, trained on other people.
+        detector: a face detector, ONNX.
+
+    Raises:
+        ConfigError: no base, or no detector.
+    """
+    if checkpoint is None:
+        raise ConfigError("checkpoint: personal_round needs a base model; a .ckpt of task=l2cs_train would be right")
+    base = L2CS(weights=checkpoint, head="bins").eval()
+    samples = []
+    with tempfile.TemporaryDirectory(prefix="personal_round_") as folder:
+        for number in range(1, NUM_PERSONS + 1):
+            for num_targets in GRIDS:
+                root = Path(folder, f"{number}_{num_targets}")
+                data = photographed(root, number=number, num_targets=num_targets, detector=detector, base=base)
+                samples += measure(data, base, machine=machine, person=number, num_targets=num_targets, folder=root)
+    return [row for measured in (LEFT_OUT, ANOTHER_DAY) for row in rows_of(samples, measured=measured)]
+
+
+def photographed(root: Path, *, number: int, num_targets: int, detector: str | None, base: L2CS) -> CalibrationSet:
+    """A person's two sittings as the client writes them, prepared as a user prepares his.
+
+    Args:
+        root: a new folder.
+        number: of the person.
+        num_targets: of the first sitting.
+        detector: a face detector, ONNX.
+        base: whose image size the crops have.
+
+    Returns:
+        Session 0 to learn from, session 1 to be measured on.
+    """
+    photos = root / "calibration_data"
+    photos.mkdir(parents=True)
+    who = Recording(number, "", SEED, number)
+    stream = random_stream(SEED, number, "targets", num_targets)
+    other = torch.tensor(LAPTOP.screen_px) * (0.04 + 0.92 * torch.rand(TEST_PHOTOS, 2, generator=stream).double())
+    sittings = (draw_targets(num_targets, PHOTOS[num_targets], stream), other.float().double())
+    for session, target_px in enumerate(sittings):
+        write_session(
+            photos, who, session=session, target_px=target_px, rig=LAPTOP, mirrored=True, on_frames=lambda _: None
+        )
+    size_px = base.image_size or 448
+    cutting = Cutting(
+        finder=open_finder(detector), geometry=ScreenGeometry(), rule="client", size_px=size_px, mirrored=True
+    )
+    source = CalibrationSource(calibration_dir=str(photos), root=str(root / "dataset_clean"))
+    prepare_photos(read_calibration_folder(source.calibration_dir), source, cutting)
+    return read_calibration_set(source.root)
+
+
+def measure(
+    data: CalibrationSet, base: L2CS, *, machine: Hardware, person: int, num_targets: int, folder: Path
+) -> list[Sample]:
+    """Fit every method on parts of the first sitting, and on all of it.
+
+    Args:
+        data: from `photographed`.
+        base: left as it is.
+        machine: resolved.
+        person: number.
+        num_targets: of the first sitting.
+        folder: for a bank that memory cannot hold.
+
+    Returns:
+        The held-out answers, for both ways to measure.
+    """
+    wishes = Wishes(
+        adapter=Layer4AndHead(), recipe=replace(RECIPE, seed=person), augment=PhotoAugment(), bank_views=BANK_VIEWS
+    )
+    job, _ = prepare(data, base, data.images(), wishes=wishes, device=Device.of(machine))
+    fill_bank(job.views, wishes=wishes, folder=folder)
+    first, second = torch.nonzero(data.session == 0)[:, 0], torch.nonzero(data.session == 1)[:, 0]
+    parts = target_folds(data.target[first], seed=person, leave_one_out_up_to=0)
+    folds = [Fold(fold.name, first[fold.train], first[fold.test]) for fold in parts]
+    results = [run_fold(job, fold)["predicted"] for fold in folds]
+    together = {method: torch.cat([result[method] for result in results]) for method in results[0]}
+    left_out = torch.cat([fold.test for fold in folds])
+    later = run_fold(job, Fold(ANOTHER_DAY, first, second))["predicted"]
+    samples = [
+        Sample(person, num_targets, LEFT_OUT, together, job.labels_deg[left_out]),
+        Sample(person, num_targets, ANOTHER_DAY, later, job.labels_deg[second]),
+    ]
+    for sample in samples:
+        errors = {m: comparison.error_deg(p, sample.labels_deg).mean() for m, p in sample.predicted.items()}
+        said = ", ".join(f"{method} {error:.2f}" for method, error in errors.items())
+        log.info("personal_round: person %d, %d targets, %s: %s", person, num_targets, sample.measured, said)
+    return samples
+
+
+def rows_of(samples: list[Sample], *, measured: str) -> list[dict[str, Any]]:
+    """Mean error over persons by method and number of targets, with a bootstrap over persons.
+
+    Args:
+        samples: all of them.
+        measured: which kind.
+    """
+    rows = []
+    for num_targets in GRIDS:
+        mine = [s for s in samples if s.measured == measured and s.num_targets == num_targets]
+        means = {m: _means(mine, m) for m in mine[0].predicted}
+        for method, values in means.items():
+            less = means[comparison.BASE_AFFINE] - values
+            rows.append(
+                {
+                    "measured on": measured,
+                    "targets": num_targets,
+                    "method": method,
+                    "mean, deg": f"{values.mean():.2f} ({_between(values)})",
+                    "mean, px": f"{values.mean() / ScreenGeometry().deg_per_pixel:.0f}",
+                    "less than base + affine, deg": f"{less.mean():+.2f} ({_between(less)})",
+                }
+            )
+    return rows
+
+
+def _means(samples: list[Sample], method: str) -> np.ndarray:
+    """(P,) mean error of each person."""
+    return np.array([comparison.error_deg(s.predicted[method], s.labels_deg).mean() for s in samples])
+
+
+def _between(values: np.ndarray) -> str:
+    between = comparison.interval(values, group=torch.arange(len(values)), seed=0)
+    return "one person" if between is None else f"{between[0]:.2f} to {between[1]:.2f}"
