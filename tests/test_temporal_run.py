@@ -137,14 +137,15 @@ def test_a_killed_run_over_windows_ends_bit_for_bit_like_one_that_was_not(videos
 
 MULTITASK = (
     *TINY, "model=gazetr_multitask_tiny", "loss=multitask", "data.masks=true", "loss.pupil_weight=0.01",
-    "trainer.max_epochs=2",
+    "trainer.max_epochs=4",
 )  # fmt: skip
 
 
 def test_a_second_task_is_trained_measured_drawn_and_judged(videos, tmp_path):
     alone = program(
-        *MULTITASK, f"data.root={videos}", "loss.segmentation_weight=0", "actions=[train]", cwd=tmp_path / "alone"
-    )
+        *MULTITASK, f"data.root={videos}", "loss.segmentation_weight=0", "actions=[train,evaluate]",
+        cwd=tmp_path / "alone",
+    )  # fmt: skip
     assert alone.code == 0, alone.err
     both = program(
         *MULTITASK, f"data.root={videos}", "loss.segmentation_weight=1", "actions=[train,evaluate,export]",
@@ -154,7 +155,7 @@ def test_a_second_task_is_trained_measured_drawn_and_judged(videos, tmp_path):
     metrics = both.read("metrics.json")
     assert metrics["segmentation"]["num_eyes"] == 192
     assert set(metrics["segmentation"]["iou"]) == {"background", "sclera", "iris", "pupil"}
-    assert metrics["segmentation"]["miou"] > 0.3
+    assert metrics["segmentation"]["miou"] > alone.read("metrics.json")["segmentation"]["miou"] + 0.05
     assert metrics["comparison"]["num_frames"] == 96
     page = (both.folder / "report.html").read_text()
     assert "Is the second task beneficial" in page
