@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf
 
 from gaze_exp import checkpoint, hardware
-from gaze_exp.config import build, hardware_of, plain, rebuild
+from gaze_exp.config import build, hardware_of, plain, rebuild, without_weights
 from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import BatchSplit, Hardware
 
@@ -50,7 +50,14 @@ def machine_of(cfg: DictConfig) -> Hardware:
     return machine
 
 
-def data_of(cfg: DictConfig, machine: Hardware, *, device_batch: int = 1, saved: "Checkpoint | None" = None) -> Any:
+def data_of(
+    cfg: DictConfig,
+    machine: Hardware,
+    *,
+    device_batch: int = 1,
+    saved: "Checkpoint | None" = None,
+    reader: "Checkpoint | None" = None,
+) -> Any:
     """Build and set up the data module.
 
     Args:
@@ -58,6 +65,7 @@ def data_of(cfg: DictConfig, machine: Hardware, *, device_batch: int = 1, saved:
         machine: resolved.
         device_batch: training samples a device takes at once.
         saved: a checkpoint whose own data is used where the command line chooses none.
+        reader: another checkpoint, which is to read the same data in windows as long as those of its training.
 
     Returns:
         A data module after `prepare_data` and `setup`, for reading outside a Trainer.
@@ -66,6 +74,9 @@ def data_of(cfg: DictConfig, machine: Hardware, *, device_batch: int = 1, saved:
         DataError: as the data module says.
     """
     node = cfg.data if saved is None else chosen_data(cfg, saved)
+    if reader is not None:
+        lengths = ("sequence_length", "eval_sequence_length")
+        node = OmegaConf.merge(node, {name: reader.config["data"].get(name) for name in lengths if name in node})
     for name, right in DECIDED_ELSEWHERE.items():
         if name in node:
             raise ConfigError(f"data.{name}: is decided elsewhere; {right} would be right")
@@ -81,6 +92,8 @@ def chosen_data(cfg: DictConfig, saved: "Checkpoint") -> DictConfig:
     """The checkpoint's data, unless the command line names a data group or a task."""
     overrides = overrides_of_run()
     if "train" in cfg.actions or any(o.startswith(("data=", "task=")) for o in overrides):
+        if not any(o.startswith("sequence_length=") for o in overrides):
+            cfg.sequence_length = saved.config.get("sequence_length", 1)
         return cfg.data
     node = OmegaConf.create(saved.config["data"])
     for key in (o.lstrip("+").partition("=")[0] for o in overrides if o.lstrip("+").startswith("data.")):
@@ -118,11 +131,13 @@ def module_of(cfg: DictConfig, machine: Hardware, data: Any, *, model: "nn.Modul
     """
     from gaze_exp.lightning_module import GazeModule
 
+    _refuse_other_reading(model, length=getattr(data, "sequence_length", 1))
     config = plain(cfg)
     config["model"] |= getattr(model, "rebuild_options", {})
+    seen_before = checkpoint.load(path).train_subjects if (path := cfg.model.get("frame_checkpoint")) else []
     provenance = {
         "config": config,
-        "train_subjects": list(data.train.subjects),
+        "train_subjects": sorted({*data.train.subjects, *seen_before}),
         "train_mean_gaze": [float(x) for x in data.train_mean_gaze],
         "crop_sizes": [data.train.face_size[0], data.train.eye_size[0]],
     }
@@ -138,6 +153,32 @@ def module_of(cfg: DictConfig, machine: Hardware, data: Any, *, model: "nn.Modul
     if machine.compile:
         module.model.compile()  # keeps the names of the weights; torch.compile(model) would not
     return module
+
+
+def take_over_frame_model(cfg: DictConfig) -> None:
+    """Let a temporal model be built on the single-frame model that its `frame_checkpoint` holds.
+
+    Args:
+        cfg: the run, in which that model's config takes the place of `model.frame_model`.
+    """
+    named = cfg.model.get("frame_checkpoint")
+    if not named:
+        return
+    saved = checkpoint.load(checkpoint.best_in(Path(named)) if Path(named).is_dir() else named)
+    OmegaConf.update(cfg, "model.frame_model", without_weights(saved.config["model"]), merge=False)
+    cfg.model.frame_checkpoint = str(saved.path.resolve())
+
+
+def _refuse_other_reading(model: "nn.Module", *, length: int) -> None:
+    """Refuse single frames for a model that goes on from frame to frame, and windows for one that cannot read them."""
+    name = type(model).__name__
+    if hasattr(model, "go_on") and length == 1:
+        raise ConfigError(f"sequence_length: 1 gives single frames, and {name} reads windows; 16 would be right")
+    if length > 1 and not getattr(model, "reads_sequences", False):
+        raise ConfigError(
+            f"sequence_length: {length} gives windows, and {name} reads single frames; 1, or a model around it "
+            "(task=eve_temporal), would be right"
+        )
 
 
 def whole_steps(data: Any, batches: BatchSplit) -> int | None:

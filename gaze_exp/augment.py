@@ -1,5 +1,8 @@
 """Augmentation of a whole batch on its device: one random draw a sample, shared by its three crops.
 
+A window of T frames, (B, T, ...) for (B, ...), is one sample: its frames share every draw but the noise of a
+pixel, because a video does not flicker.
+
 Training only: in eval mode both modules hand the batch back as it is. What is drawn comes from torch's
 global CPU generator, whatever the device, so seeding it repeats a step and drawing never waits for a GPU.
 
@@ -13,6 +16,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from gaze_exp.augment_flip import FlipAugment, check_probabilities
 from gaze_exp.batch import GazeBatch
 from gaze_exp.errors import ConfigError
 
@@ -25,41 +29,6 @@ NOISE_ROW_SHIFT = 4099
 
 INVISIBLE_SIGMA_PX = 0.25
 """A Gaussian this narrow moves less than a thousandth of a pixel's value to its neighbour."""
-
-
-class FlipAugment(nn.Module):
-    """Mirror samples: the pictures flip, the eyes swap, and the yaw of gaze and head changes sign.
-
-    A mirrored left eye is a right eye, and a gaze to the image's left becomes one to its right. Flipping
-    the pictures alone would teach the opposite of the truth.
-
-    Args:
-        probability: of flipping a sample.
-
-    Raises:
-        ConfigError: not a probability.
-    """
-
-    def __init__(self, probability: float = 0.5) -> None:
-        super().__init__()
-        _check_probabilities(flip_probability=probability)
-        self.probability = probability
-
-    @torch.no_grad()
-    def forward(self, batch: GazeBatch) -> GazeBatch:
-        """Flip some samples: crops (B, 3, H, W), gaze and head (B, 2) pitch, yaw in radians."""
-        if not self.training or self.probability == 0.0:
-            return batch
-        device = batch["face"].device
-        chosen = (torch.rand(len(batch["face"])) < self.probability).to(device, non_blocking=True)
-        flipped = cast("GazeBatch", dict(batch))
-        flipped["face"] = _flip_rows(chosen, batch["face"], other=batch["face"])
-        flipped["left_eye"] = _flip_rows(chosen, batch["left_eye"], other=batch["right_eye"])
-        flipped["right_eye"] = _flip_rows(chosen, batch["right_eye"], other=batch["left_eye"])
-        flipped["gaze"] = _negate_yaw(chosen, batch["gaze"])
-        if "head" in batch:
-            flipped["head"] = _negate_yaw(chosen, batch["head"])
-        return cast("GazeBatch", {**flipped, **_flip_eye_labels(chosen, batch)})
 
 
 class PhotometricAugment(nn.Module):
@@ -103,7 +72,7 @@ class PhotometricAugment(nn.Module):
         flip_probability: float = 0.0,
     ) -> None:
         super().__init__()
-        _check_probabilities(
+        check_probabilities(
             greyscale_probability=greyscale_probability,
             blur_probability=blur_probability,
             noise_probability=noise_probability,
@@ -156,20 +125,26 @@ class PhotometricAugment(nn.Module):
     def _augment(self, batch: GazeBatch) -> GazeBatch:
         """Draw once, and treat the three crops alike."""
         num_samples, device = len(batch["face"]), batch["face"].device
-        matrix, offset = (x.to(device, non_blocking=True) for x in self._draw_colour(num_samples))
-        blurred_rows, sigma = (x.to(device, non_blocking=True) for x in self._draw_blur(num_samples))
-        noise_std = self._draw_noise(num_samples).to(device, non_blocking=True)
+        num_frames = batch["face"].shape[1] if batch["face"].ndim == 5 else 1
+        draws = (*self._draw_colour(num_samples), *self._draw_blur(num_samples), self._draw_noise(num_samples))
+        matrix, offset, is_blurred, sigma, noise_std = (x.repeat_interleave(num_frames, dim=0) for x in draws)
+        blurred_rows = is_blurred.nonzero()[:, 0]
+        sigma = sigma[blurred_rows]
+        matrix, offset, blurred_rows, sigma, noise_std = (
+            x.to(device, non_blocking=True) for x in (matrix, offset, blurred_rows, sigma, noise_std)
+        )
         augmented = dict(batch)
         for name in CROPS:
             # Planar on purpose: the three steps below are two to four times faster on it on a CPU.
-            images = cast("Tensor", augmented[name]).contiguous().float()
+            given = cast("Tensor", augmented[name])
+            images = given.flatten(0, -4).contiguous().float()
             images = torch.baddbmm(offset, matrix, images.flatten(2)).view_as(images)
             if len(blurred_rows):
                 blurred = blur(images[blurred_rows], sigma=sigma, max_sigma=self.blur_sigma)
                 images.index_copy_(0, blurred_rows, blurred)
             if self.noise_std:
                 self._add_noise(images, noise_std)
-            augmented[name] = images.clamp_(0, 255)
+            augmented[name] = images.clamp_(0, 255).view_as(given)
         return cast("GazeBatch", augmented)
 
     def _draw_colour(self, num_samples: int) -> tuple[Tensor, Tensor]:
@@ -186,10 +161,9 @@ class PhotometricAugment(nn.Module):
         return matrix, offset[:, None, None].expand(-1, 3, 1)
 
     def _draw_blur(self, num_samples: int) -> tuple[Tensor, Tensor]:
-        """Draw which rows (K,) are blurred and their sigmas (K,), fractions of the crop's side."""
+        """Draw who is blurred, (B,) bool, and the sigmas (B,), fractions of the crop's side."""
         uniform = torch.rand(2, num_samples)
-        rows = (uniform[0] < self.blur_probability).nonzero()[:, 0]
-        return rows, self.blur_sigma * uniform[1, rows]
+        return uniform[0] < self.blur_probability, self.blur_sigma * uniform[1]
 
     def _draw_noise(self, num_samples: int) -> Tensor:
         """Draw the noise's standard deviation (B, 1), 0 where there is none; its sign turns the bank over."""
@@ -254,36 +228,6 @@ def blur(images: Tensor, *, sigma: Tensor, max_sigma: float) -> Tensor:
     kernels = (line[:, :, None] * line[:, None, :]).repeat_interleave(3, dim=0)[:, None]
     padded = F.pad(images, (radius,) * 4, mode="replicate").flatten(0, 1)[None]
     return F.conv2d(padded, kernels, groups=kernels.shape[0])[0].view_as(images)
-
-
-def _flip_rows(chosen: Tensor, images: Tensor, *, other: Tensor) -> Tensor:
-    """Replace the chosen rows of (B, 3, H, W) by the mirrored rows of `other`."""
-    return torch.where(chosen[:, None, None, None], other.flip(-1), images)
-
-
-def _flip_eye_labels(chosen: Tensor, batch: GazeBatch) -> dict[str, Tensor]:
-    """What is known of each eye, of the mirrored rows that of the other one."""
-    labels: dict[str, Tensor] = {key: cast("Tensor", values) for key, values in batch.items()}
-    flipped = {}
-    for left in ("gaze_left", "head_left", "pupil_left_mm"):
-        right = left.replace("left", "right")
-        for name, other in ((left, right), (right, left)) if left in labels and right in labels else ():
-            rows = chosen.view(-1, *[1] * (labels[name].ndim - 1))
-            swapped = torch.where(rows, labels[other], labels[name])
-            flipped[name] = swapped if "pupil" in name else _negate_yaw(chosen, swapped)
-    return flipped
-
-
-def _negate_yaw(chosen: Tensor, angles: Tensor) -> Tensor:
-    """Negate the yaw of the chosen rows of (B, 2) pitch, yaw."""
-    pitch, yaw = angles.unbind(-1)
-    return torch.stack((pitch, torch.where(chosen, -yaw, yaw)), dim=-1)
-
-
-def _check_probabilities(**values: float) -> None:
-    for name, value in values.items():
-        if not 0.0 <= value <= 1.0:
-            raise ConfigError(f"augment.{name}: {value} is no probability; give a number from 0 to 1")
 
 
 def _check_strengths(**values: float) -> None:

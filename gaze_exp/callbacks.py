@@ -81,11 +81,17 @@ class ValidationPictures(Callback):
         missing = self.num_pictures - len(self.pictures)
         if missing <= 0 or not trainer.is_global_zero:
             return
-        chosen = torch.linspace(0, len(batch["gaze"]) - 1, min(missing, 8)).long().unique()
+        gaze, valid, predicted_gaze = (
+            batch["gaze"].reshape(-1, 2),
+            batch["valid"].flatten(),
+            outputs["gaze"].reshape(-1, 2),
+        )
+        faces = batch["face"].flatten(0, -4)  # of a window, its frames
+        chosen = torch.linspace(0, len(gaze) - 1, min(missing, 8)).long().unique()
         for index in chosen.tolist():
-            target = batch["gaze"][index].float().cpu() if batch["valid"][index] else None
-            face = draw.rgb_image(batch["face"][index])
-            predicted = outputs["gaze"][index].detach().float().cpu()
+            target = gaze[index].float().cpu() if valid[index] else None
+            face = draw.rgb_image(faces[index])
+            predicted = predicted_gaze[index].detach().float().cpu()
             self.pictures.append(draw.validation_picture(face, predicted, target))
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:

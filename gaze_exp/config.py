@@ -46,6 +46,7 @@ class RunSchema:
     run_name: str | None = None
     seed: int = 0
     global_batch: int = 64
+    sequence_length: int = 1
     actions: list[str] = field(default_factory=list)
     checkpoint: str | None = None
     resume: str | None = None
@@ -199,13 +200,24 @@ def rebuild(saved: dict[str, Any], group: str, **kwargs: Any) -> Any:
 
     Pretrained weights are never loaded again: the checkpoint's replace them.
     """
-    node = dict(saved[group])
-    for name, value in saved[group].items():
-        if name == "pretrained" and value != "none":
-            node[name] = False
-        elif name == "weights" or name.endswith("weights_file"):
-            node[name] = None
-    return build(OmegaConf.create(node), key=group, **kwargs)
+    return build(OmegaConf.create(without_weights(saved[group])), key=group, **kwargs)
+
+
+def without_weights(node: Any) -> Any:
+    """A component's config with every source of first weights switched off, in the components inside it too.
+
+    Args:
+        node: plain data.
+    """
+    if not isinstance(node, dict):
+        return [without_weights(child) for child in node] if isinstance(node, list) else node
+    return {name: _without_weight(name, without_weights(child)) for name, child in node.items()}
+
+
+def _without_weight(name: str, value: Any) -> Any:
+    if name == "pretrained":
+        return value if value == "none" else False
+    return None if name in {"weights", "frame_checkpoint"} or name.endswith("weights_file") else value
 
 
 def remove_if_empty(run_dir: Path) -> None:

@@ -24,6 +24,7 @@ OUTLINE_COLOUR: Colour = (20, 20, 20)
 TEXT_COLOUR: Colour = (255, 255, 255)
 STRIP_GREY = 24
 SMALLEST_PICTURE_PX = 224
+MASK_COLOURS = {1: (60, 140, 255), 2: (255, 150, 30), 3: (255, 40, 160)}
 ARROW_LENGTH = 0.8  # of the shorter side, for a gaze along the image plane: 30 degrees reach 0.4 of it
 
 
@@ -96,7 +97,7 @@ def validation_picture(face: Image, predicted: Gaze, target: Gaze | None = None)
     Returns:
         (H', W', 3) uint8.
     """
-    picture = _enlarged(face)
+    picture = enlarged(face)
     predicted = torch.as_tensor(predicted, dtype=torch.float64)
     known = None if target is None else torch.as_tensor(target, dtype=torch.float64)
     if known is None or not bool(torch.isfinite(known).all()):
@@ -108,12 +109,35 @@ def validation_picture(face: Image, predicted: Gaze, target: Gaze | None = None)
     return caption(gaze_arrow(picture, predicted, colour=PREDICTED_COLOUR), text)
 
 
-def _enlarged(image: Image) -> Image:
-    """The image, or a whole multiple of it that lines and letters are legible on."""
-    factor = math.ceil(SMALLEST_PICTURE_PX / min(image.shape[:2]))
+def enlarged(image: Image, *, to_px: int = SMALLEST_PICTURE_PX) -> Image:
+    """The image, or a whole multiple of it that lines and letters are legible on.
+
+    Args:
+        image: (H, W, 3) uint8.
+        to_px: its shorter side, at least.
+    """
+    factor = math.ceil(to_px / min(image.shape[:2]))
     if factor == 1:
         return image.copy()
     return cv2.resize(image, None, fx=factor, fy=factor, interpolation=cv2.INTER_CUBIC).astype(np.uint8)
+
+
+def mask_overlay(eye: Image, mask: NDArray[np.uint8], *, strength: float = 0.45) -> Image:
+    """Colour the parts of an eye: sclera blue, iris orange, pupil pink.
+
+    Args:
+        eye: (h, w, 3) uint8 RGB.
+        mask: (h, w) 0 background, 1 sclera, 2 iris, 3 pupil; anything else stays as it is.
+        strength: share of the colour.
+
+    Returns:
+        (h, w, 3) uint8 RGB.
+    """
+    coloured = eye.astype(np.float32)
+    for part, colour in MASK_COLOURS.items():
+        chosen = mask == part
+        coloured[chosen] += strength * (np.array(colour, np.float32) - coloured[chosen])
+    return coloured.round().astype(np.uint8)
 
 
 def caption(image: Image, text: str) -> Image:

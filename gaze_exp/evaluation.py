@@ -64,7 +64,7 @@ def evaluate(
         "per_subject": _per_subject(error_deg, subject=subject, names=predictions.subjects),
         "constant": {"pitch": pitch, "yaw": yaw, **constant},
         "gain": {key: gain[key] for key in ("mean", "ci95")},
-        "bootstrap": _what_was_drawn(len(persons), seed=seed),
+        "bootstrap": what_was_drawn(len(persons), seed=seed),
         "num_persons": len(persons),
         "num_kept": int(valid.sum()),
         "num_dropped": _left_out(dropped, num_invalid=int((~valid).sum())),
@@ -151,8 +151,13 @@ def _interval(resampled_deg: FloatArray, *, num_persons: int) -> list[float] | N
     return [rounded(value) for value in np.quantile(resampled_deg, [tail, 1 - tail])]
 
 
-def _what_was_drawn(num_persons: int, *, seed: int) -> dict[str, object]:
-    """The bootstrap in words, and why there is no interval or a shaky one."""
+def what_was_drawn(num_persons: int, *, seed: int) -> dict[str, object]:
+    """The bootstrap in words, and why there is no interval or a shaky one.
+
+    Args:
+        num_persons: how many there were to draw.
+        seed: of the draws.
+    """
     note = None
     if num_persons == 1:
         note = "no interval: one person says nothing about how persons differ"

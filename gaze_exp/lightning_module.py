@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from gaze_exp.batch import GazeBatch, GazeOutput, model_inputs
-from gaze_exp.metrics import AngularError
+from gaze_exp.metrics import AngularError, MaskIoU
 
 
 class GazeModule(lightning.LightningModule):
@@ -47,6 +47,7 @@ class GazeModule(lightning.LightningModule):
         self.seed = seed
         self.provenance = provenance
         self.val_error = AngularError()
+        self.val_iou = MaskIoU()
 
     def forward(self, batch: GazeBatch) -> GazeOutput:
         """Run the model on the keys it names."""
@@ -82,6 +83,9 @@ class GazeModule(lightning.LightningModule):
         self.log("val/loss", losses["total"], on_epoch=True, batch_size=size, sync_dist=True)
         self.val_error.update(output["gaze"], batch["gaze"], batch["valid"])
         self.log("val/angular_error", self.val_error, on_epoch=True, prog_bar=True, batch_size=size)
+        for side in ("left", "right") if "mask_left" in batch and "mask_left_logits" in output else ():
+            self.val_iou.update(output[f"mask_{side}_logits"], batch[f"mask_{side}"])  # type: ignore[literal-required]
+            self.log("val/miou", self.val_iou, on_epoch=True, batch_size=size)
         return output
 
     def configure_optimizers(self) -> Any:

@@ -4,7 +4,7 @@ Every loss averages over the rows that are valid. A row that is not may hold any
 without a valid row gives exactly zero, with a zero gradient. All arithmetic is float32, autocast or not:
 vectors in bf16 turn an error of 3.54 degrees into 2.99.
 
-Shapes: B batch.
+Shapes: B batch; windows have (B, T, ...) for (B, ...).
 """
 
 import torch
@@ -34,7 +34,7 @@ class MaskedLoss(nn.Module):
         with torch.autocast(predicted.device.type, enabled=False):
             predicted = predicted.float()
             # Masked by choosing, not by multiplying: zero times NaN is NaN, in the gradient too.
-            target = torch.where(valid[:, None], batch["gaze"].float(), 0.0)
+            target = torch.where(valid[..., None], batch["gaze"].float(), 0.0)
             weight = valid.float() / valid.sum().clamp(min=1)
             rows = self.rows(output, target) | self.terms(predicted, target)
             terms = {name: (term * weight).sum() for name, term in rows.items()}

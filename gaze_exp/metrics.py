@@ -1,4 +1,7 @@
-"""Angular errors as torchmetrics classes: masked, summed in float64, the same on any number of devices."""
+"""Angular errors as torchmetrics classes: masked, summed in float64, the same on any number of devices.
+
+Windows have (B, T, ...) for (B, ...); every frame counts alike.
+"""
 
 import torch
 from torch import Tensor
@@ -82,10 +85,59 @@ class AngularErrorPerSubject(Metric):
             valid: (B,) bool.
             subject: (B,) index of the person.
         """
-        error_deg = _error_deg(output_gaze, target_gaze, valid)
+        error_deg, subject = _error_deg(output_gaze, target_gaze, valid).flatten(), subject.flatten()
         self.sum_deg = self.sum_deg.double().index_add(0, subject, error_deg)
-        self.num_valid = self.num_valid.index_add(0, subject, valid.long())
+        self.num_valid = self.num_valid.index_add(0, subject, valid.flatten().long())
 
     def compute(self) -> Tensor:
         """Mean error of each person in degrees, (S,) float32; NaN for a person with no valid sample."""
         return (self.sum_deg / self.num_valid).float()
+
+
+MASK_CLASSES = ("background", "sclera", "iris", "pupil")
+
+
+def mask_confusion(answered: Tensor, true: Tensor) -> Tensor:
+    """Count pixels by what they are and what was answered.
+
+    Args:
+        answered: (..., h, w) classes.
+        true: (..., h, w) classes; those above the last one are unknown, and not counted.
+
+    Returns:
+        (4, 4) int64, true class by answered class.
+    """
+    num = len(MASK_CLASSES)
+    is_known = true < num
+    pairs = num * true[is_known].long() + answered[is_known].long()
+    return torch.bincount(pairs, minlength=num * num).view(num, num)
+
+
+class MaskIoU(Metric):
+    """Mean intersection over union of the classes of an eye's pixels, over all pixels of which something is known."""
+
+    is_differentiable = False
+    higher_is_better = True
+    full_state_update = False
+
+    confusion: Tensor
+
+    def __init__(self) -> None:
+        super().__init__()
+        num = len(MASK_CLASSES)
+        self.add_state("confusion", torch.zeros(num, num, dtype=torch.int64), dist_reduce_fx="sum")
+
+    def update(self, logits: Tensor, true: Tensor) -> None:
+        """Add one batch.
+
+        Args:
+            logits: (B, 4, h, w).
+            true: (B, h, w) classes; those above the last one are unknown.
+        """
+        self.confusion = self.confusion + mask_confusion(logits.argmax(dim=1), true)
+
+    def compute(self) -> Tensor:
+        """Mean over the classes that are there or were answered, () float32; NaN when nothing was known."""
+        both = self.confusion.diag().double()
+        either = self.confusion.sum(0) + self.confusion.sum(1) - both
+        return (both / either)[either > 0].mean().float()

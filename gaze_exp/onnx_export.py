@@ -73,13 +73,26 @@ def export_onnx(
     Raises:
         ConfigError: the model's code ties the graph to one batch size.
     """
-    path = Path(path)
     inputs = model_inputs(model, example)
     names = list(inputs)
-    images = tuple(_as_input(image) for image in inputs.values())
+    images = tuple(as_input(image) for image in inputs.values())
     exportable = GazeOnly(copy.deepcopy(model).cpu().float().eval(), input_names=names)
-    proto = _trace(exportable, images, names=names)
-    entries = _describe(model, dict(zip(names, images, strict=True))) | dict(metadata or {})
+    proto = trace(exportable, images, names=names, output_names=["gaze"])
+    entries = describe(model, dict(zip(names, images, strict=True))) | dict(metadata or {})
+    return write_graph(proto, entries, Path(path))
+
+
+def write_graph(proto: onnx.ModelProto, entries: Mapping[str, str], path: Path) -> Path:
+    """Give a graph its entries, check it, and write it whole or not at all.
+
+    Args:
+        proto: the graph.
+        entries: what the file says about itself.
+        path: of the file.
+
+    Returns:
+        The path.
+    """
     for key, value in entries.items():
         proto.metadata_props.add(key=key, value=str(value))
     onnx.checker.check_model(proto)
@@ -88,21 +101,34 @@ def export_onnx(
     return path
 
 
-def _as_input(images: Tensor) -> Tensor:
+def as_input(images: Tensor) -> Tensor:
     """Two rows at least (an exporter takes a batch of one for a constant), contiguous float32 on the CPU."""
     rows = images.detach().cpu().float().contiguous()
     return rows if len(rows) > 1 else rows.expand(2, *rows.shape[1:]).contiguous()
 
 
-def _trace(exportable: nn.Module, images: tuple[Tensor, ...], *, names: list[str]) -> onnx.ModelProto:
+def trace(
+    exportable: nn.Module, inputs: tuple[Tensor, ...], *, names: list[str], output_names: list[str]
+) -> onnx.ModelProto:
+    """Trace a module into a graph whose inputs have any number of rows.
+
+    Args:
+        exportable: takes and gives tensors by position.
+        inputs: an example of each, two rows or more.
+        names: of the inputs.
+        output_names: of the outputs.
+
+    Raises:
+        ConfigError: the model's code ties the graph to one batch size.
+    """
     batch = torch.export.Dim("batch")
     with _quiet():
         program = torch.onnx.export(
             exportable,
-            images,
+            inputs,
             input_names=names,
-            output_names=["gaze"],
-            dynamic_shapes=(tuple({0: batch} for _ in images),),
+            output_names=output_names,
+            dynamic_shapes=(tuple({0: batch} for _ in inputs),),
             opset_version=OPSET,
             dynamo=True,
             external_data=False,
@@ -118,7 +144,13 @@ def _trace(exportable: nn.Module, images: tuple[Tensor, ...], *, names: list[str
     return program.model_proto
 
 
-def _describe(model: nn.Module, images: Mapping[str, Tensor]) -> dict[str, str]:
+def describe(model: nn.Module, images: Mapping[str, Tensor]) -> dict[str, str]:
+    """What a file says about itself.
+
+    Args:
+        model: what was exported.
+        images: an example of each image it takes, (B, 3, H, W).
+    """
     sizes = {name: list(image.shape[1:]) for name, image in images.items()}
     return {
         "model": type(model).__name__,

@@ -5,13 +5,14 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from gaze_exp.atomic_write import atomic_write
-from gaze_exp.batch import GazeBatch, model_inputs
+from gaze_exp.batch import GazeBatch, GazeOutput, model_inputs
 from gaze_exp.errors import DataError
 from gaze_exp.geometry import angular_error
 
@@ -58,6 +59,7 @@ def collect(
     device: torch.device | str,
     subjects: Sequence[str],
     progress: Callable[[Iterable[GazeBatch]], Iterable[GazeBatch]] | None = None,
+    watch: Callable[[GazeBatch, GazeOutput], None] | None = None,
 ) -> Predictions:
     """Run a model over a data set in evaluation mode.
 
@@ -67,6 +69,7 @@ def collect(
         device: where the model runs.
         subjects: names of the persons that `subject` counts.
         progress: wraps the loader to show progress, `rich.progress.track` for one.
+        watch: is shown every batch and what the model answered, before both are gone.
 
     Returns:
         One line a sample.
@@ -79,7 +82,10 @@ def collect(
     with _evaluation_mode(model), torch.inference_mode():
         for batch in progress(loader) if progress else loader:
             inputs = {key: value.to(device) for key, value in model_inputs(model, batch).items()}
-            collected.append(_kept(batch, predicted=model(**inputs)["gaze"]))
+            output = cast("GazeOutput", model(**inputs))
+            collected.append(_kept(batch, predicted=output["gaze"]))
+            if watch:
+                watch(batch, output)
     if not collected:
         raise DataError("the data to evaluate hold no sample; check data.root and the names of its folders")
     columns = {key: torch.cat([part[key] for part in collected]) for key in collected[0]}
@@ -90,9 +96,13 @@ def collect(
 def _kept(batch: GazeBatch, *, predicted: Tensor) -> dict[str, Tensor]:
     """Copies of what outlives a batch; the loader uses the batch's own memory again."""
     head = batch.get("head", torch.full_like(batch["gaze"], torch.nan))
-    labels = {"target": batch["gaze"].float(), "head": head.float()}
-    labels |= {"valid": batch["valid"].bool(), "subject": batch["subject"], "row": batch["row"]}
-    return {"predicted": predicted.float().cpu()} | {key: value.cpu().clone() for key, value in labels.items()}
+    kept = {"predicted": predicted.float(), "target": batch["gaze"].float(), "head": head.float()}
+    kept |= {"valid": batch["valid"].bool(), "subject": batch["subject"], "row": batch["row"]}
+    columns = {key: value.cpu().clone() for key, value in kept.items()}
+    if columns["row"].ndim == 1:
+        return columns
+    is_row = columns["row"].flatten() >= 0  # windows: their frames, without what fills them up
+    return {key: value.flatten(0, 1)[is_row] for key, value in columns.items()}
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from gaze_exp.atomic_write import atomic_write
 from gaze_exp.evaluation import constant_error_deg
 from gaze_exp.point_of_gaze import ScreenErrors
 from gaze_exp.predictions import Predictions
-from gaze_exp.verdict import sample_counts, verdict
+from gaze_exp.verdict import comparison_verdict, sample_counts, second_task_verdict, segmentation_verdict, verdict
 
 TEMPLATE = "report.html.j2"
 NUM_PICTURES = 12
@@ -28,6 +28,7 @@ def write_report(
     metrics: Mapping[str, Any],
     history: Sequence[Mapping[str, float]] = (),
     faces: Callable[[int], draw.Image] | None = None,
+    eyes: draw.Image | None = None,
     screen: ScreenErrors | None = None,
     config_yaml: str = "",
     command: str = "",
@@ -43,6 +44,7 @@ def write_report(
         metrics: of the same predictions, from `evaluation.evaluate`.
         history: rows of Lightning's CSV log (`train/loss`, `val/loss`, `val/angular_error`), may be empty.
         faces: gives the (H, W, 3) uint8 RGB face of a row; None leaves the pictures out.
+        eyes: a picture of eyes and their parts, as `SegmentationScore.picture` draws it.
         screen: points of gaze of the same predictions, whose numbers are `metrics["point_of_gaze"]`.
         config_yaml: the resolved configuration.
         command: repeats the run.
@@ -53,13 +55,12 @@ def write_report(
     Returns:
         Path of the page.
     """
-    folder = Path(folder)
     error_deg = predictions.error_deg()[predictions.valid].numpy()
     drawn = _figures(predictions, metrics=metrics, history=history, error_deg=error_deg) | _screen_figures(screen)
+    drawn |= {"eye_parts": draw.png_bytes(eyes)} if eyes is not None else {}
     pictures = _worst_and_best(predictions, faces=faces, error_deg=error_deg) if faces else {}
-    for name, samples in pictures.items():
-        drawn[f"{name}_samples"] = draw.png_bytes(draw.grid([sample["image"] for sample in samples]))
-    _write_figures(folder / "figures", drawn)
+    drawn |= {f"{name}_samples": _grid(samples) for name, samples in pictures.items()}
+    _write_figures(Path(folder, "figures"), drawn)
     html = _page(
         title=title,
         split=split,
@@ -70,7 +71,11 @@ def write_report(
         config_yaml=config_yaml,
         run=list(_flat(run or {})),
     )
-    return _write(folder / "report.html", html.encode())
+    return _write(Path(folder, "report.html"), html.encode())
+
+
+def _grid(samples: Sequence[Mapping[str, Any]]) -> bytes:
+    return draw.png_bytes(draw.grid([sample["image"] for sample in samples]))
 
 
 def _figures(
@@ -176,9 +181,19 @@ def _page(*, metrics: Mapping[str, Any], **parts: object) -> str:
         metrics=metrics,
         verdict=verdict(metrics),
         sample_counts=sample_counts(metrics),
+        segmented=segmentation_verdict(metrics["segmentation"]) if "segmentation" in metrics else "",
+        beneficial=_beneficial(metrics),
+        compared=comparison_verdict(metrics["comparison"]) if "comparison" in metrics else "",
         persons=_persons(metrics["per_subject"]),
         **parts,
     )
+
+
+def _beneficial(metrics: Mapping[str, Any]) -> str:
+    """Whether the second task helped; empty where there is none, or nothing to compare with."""
+    if "segmentation" not in metrics or "comparison" not in metrics:
+        return ""
+    return second_task_verdict(metrics["comparison"]["gain"])
 
 
 def _write(path: Path, content: bytes) -> Path:

@@ -26,6 +26,67 @@ def verdict(metrics: Mapping[str, Any]) -> str:
     return f"{errors} {_comparison(metrics['gain'])}"
 
 
+def comparison_verdict(comparison: Mapping[str, Any]) -> str:
+    """A model against another one on the same frames, in words.
+
+    Args:
+        comparison: from `comparison.compare`.
+
+    Returns:
+        Two sentences.
+
+    Example:
+        >>> gain = {"mean": 0.3, "ci95": [0.1, 0.5]}
+        >>> told = {"with": "last.ckpt", "num_frames": 10, "mean": 3.0, "ci95": None, "gain": gain}
+        >>> comparison_verdict(told | {"other": {"mean": 3.3, "ci95": None}})
+        'On the same 10 frames: 3.00°, and last.ckpt 3.30°. The model is better by 0.30° (0.10° to 0.50°).'
+    """
+    errors = f"{_with_interval(comparison)}, and {comparison['with']} {_with_interval(comparison['other'])}"
+    return f"On the same {comparison['num_frames']:,} frames: {errors}. {_comparison(comparison['gain'])}"
+
+
+def segmentation_verdict(segmentation: Mapping[str, Any]) -> str:
+    """How well the parts of the eyes were found, in words.
+
+    Args:
+        segmentation: from `segmentation.SegmentationScore.summary`.
+
+    Returns:
+        One sentence.
+
+    Example:
+        >>> segmentation_verdict({"miou": 0.8, "iou": {"iris": 0.85, "pupil": None}, "num_eyes": 1200})
+        'Parts of 1,200 eyes: mean IoU 0.800 (iris 0.850, pupil nowhere).'
+    """
+    parts = ", ".join(
+        f"{name} {'nowhere' if iou is None else f'{iou:.3f}'}" for name, iou in segmentation["iou"].items()
+    )
+    return f"Parts of {segmentation['num_eyes']:,} eyes: mean IoU {segmentation['miou']:.3f} ({parts})."
+
+
+def second_task_verdict(gain: Mapping[str, Any]) -> str:
+    """Whether a second task helped the gaze.
+
+    Args:
+        gain: error without the second task minus error with it, from `comparison.compare`.
+
+    Returns:
+        A sentence that begins with the answer.
+
+    Example:
+        >>> second_task_verdict({"mean": 0.3, "ci95": [0.1, 0.5]})
+        'Yes: the second task lowers the gaze error by 0.30° (0.10° to 0.50°).'
+    """
+    if gain["ci95"] is None:
+        return f"Unknown: on one person the difference is {gain['mean']:.2f}°."
+    low, high = gain["ci95"]
+    if low <= 0 <= high:
+        return f"Not shown: the gain lies between {low:.2f}° and {high:.2f}°."
+    answer, verb = ("Yes", "lowers") if gain["mean"] > 0 else ("No", "raises")
+    low, high = sorted((abs(low), abs(high)))
+    return f"{answer}: the second task {verb} the gaze error by {abs(gain['mean']):.2f}° ({low:.2f}° to {high:.2f}°)."
+
+
 def _comparison(gain: Mapping[str, Any]) -> str:
     """Whether the model beats the constant baseline, as far as the interval allows to say."""
     size = f"{abs(gain['mean']):.2f}°"
@@ -97,9 +158,9 @@ def _on_screen(means: Mapping[str, Any]) -> str:
     """`3.46° 3.85 cm 132 px over frames, ... over sequences of 3 s`."""
     told = []
     for of, key in (("frames", "mean"), ("sequences of 3 s", "sequence_mean")):
-        values = [means[unit][key] for unit in ("deg", "cm", "px")]
-        if None not in values:
-            told.append("{:.2f}° {:.2f} cm {:.0f} px over {}".format(*values, of))
+        deg, cm, px = (means[unit][key] for unit in ("deg", "cm", "px"))
+        if None not in (deg, cm, px):
+            told.append(f"{deg:.2f}° {cm:.2f} cm {px:.0f} px over {of}")
     return ", ".join(told)
 
 

@@ -33,8 +33,10 @@ def run(cfg: DictConfig) -> float:
     Raises:
         DataError: a person of the split was trained on.
     """
+    from gaze_exp.comparison import compare
     from gaze_exp.evaluation import evaluate
-    from gaze_exp.predictions import collect, to_csv
+    from gaze_exp.predictions import to_csv
+    from gaze_exp.segmentation import SegmentationScore
 
     machine = assemble.machine_of(cfg)
     saved = assemble.saved_of(cfg)
@@ -43,12 +45,16 @@ def run(cfg: DictConfig) -> float:
     rows = getattr(data, split)
     if not cfg.evaluate.allow_seen_persons:
         refuse_seen(rows.subjects, saved=saved, split=split)
-    loader = data.test_dataloader() if split == data.test_split else data.val_dataloader()
-    predictions = collect(assemble.model_of(saved), loader, device=device_of(machine), subjects=rows.subjects)
+    masks = SegmentationScore()
+    predictions = predict(saved, data, machine=machine, split=split, watch=masks)
+    segmentation = masks.summary(seed=cfg.seed)
+    rival = _rival(cfg, machine, saved=saved, split=split)
     metrics = {
         "split": split,
         "selected_on_this_split": split == "val",
         **evaluate(predictions, constant_gaze=saved.train_mean_gaze, dropped=rows.dropped, seed=cfg.seed),
+        **({"comparison": compare(predictions, rival[1], name=rival[0], seed=cfg.seed)} if rival else {}),
+        **({"segmentation": segmentation} if segmentation else {}),
         "checkpoint": {
             "path": str(saved.path),
             "sha256": saved.sha256(),
@@ -60,7 +66,9 @@ def run(cfg: DictConfig) -> float:
     folder = Path(cfg.run_dir)
     record.write_json(folder / "metrics.json", metrics)
     to_csv(predictions, folder / "predictions.csv")
-    report = _report(cfg, saved=saved, data=rows, predictions=predictions, metrics=metrics, screen=screen)
+    report = _report(
+        cfg, saved=saved, data=rows, predictions=predictions, metrics=metrics, eyes=masks.picture(), screen=screen
+    )
     _say(metrics, report=report)
     return float(metrics["mean"])
 
@@ -84,6 +92,45 @@ def _on_screen(
     return screen
 
 
+def predict(saved: "Checkpoint", data: Any, *, machine: Any, split: str, watch: Any = None) -> "Predictions":
+    """What a checkpoint answers on a split.
+
+    Args:
+        saved: the checkpoint.
+        data: the data module.
+        machine: resolved.
+        split: `val`, or the one that the data module tests on.
+        watch: is shown every batch and what the model answered.
+    """
+    from gaze_exp.predictions import collect
+
+    loader = data.test_dataloader() if split == data.test_split else data.val_dataloader()
+    subjects = getattr(data, split).subjects
+    return collect(assemble.model_of(saved), loader, device=device_of(machine), subjects=subjects, watch=watch)
+
+
+def _rival(cfg: DictConfig, machine: Any, *, saved: "Checkpoint", split: str) -> "tuple[str, Predictions] | None":
+    """Name and answers of what the checkpoint is to be compared with; None where there is nothing."""
+    from gaze_exp import checkpoint
+    from gaze_exp.predictions import from_csv
+
+    named = cfg.evaluate.compare_with
+    if named == "auto":
+        named = saved.config["model"].get("frame_checkpoint")
+        if named and not Path(named).is_file():
+            log.warning("evaluate: %s is gone: no comparison; evaluate.compare_with=RUN names another", named)
+            return None
+    if not named:
+        return None
+    if str(named).endswith(".csv"):
+        return str(named), from_csv(named)
+    other = checkpoint.load(checkpoint.best_in(Path(named)) if Path(named).is_dir() else named)
+    data = assemble.data_of(cfg, machine, saved=saved, reader=other)
+    if not cfg.evaluate.allow_seen_persons:
+        refuse_seen(getattr(data, split).subjects, saved=other, split=split)
+    return str(named), predict(other, data, machine=machine, split=split)
+
+
 def refuse_seen(subjects: Sequence[str], *, saved: "Checkpoint", split: str) -> None:
     """Refuse to call persons unseen that the checkpoint was trained on.
 
@@ -105,7 +152,14 @@ def device_of(machine: Any) -> str:
 
 
 def _report(
-    cfg: DictConfig, *, saved: "Checkpoint", data: Any, predictions: Any, metrics: dict[str, Any], screen: Any
+    cfg: DictConfig,
+    *,
+    saved: "Checkpoint",
+    data: Any,
+    predictions: Any,
+    metrics: dict[str, Any],
+    eyes: Any,
+    screen: Any,
 ) -> Path:
     from gaze_exp.report import write_report
 
@@ -117,6 +171,7 @@ def _report(
         predictions=predictions,
         metrics=metrics,
         faces=data.face,
+        eyes=eyes,
         screen=screen,
         history=history.get("rows", []),
         config_yaml=OmegaConf.to_yaml(OmegaConf.create(saved.config)),
@@ -137,10 +192,13 @@ def _json_of(path: Path) -> dict[str, Any]:
 
 
 def _say(metrics: dict[str, Any], *, report: Path) -> None:
-    from gaze_exp.verdict import sample_counts, screen_verdict, verdict
+    from gaze_exp.verdict import comparison_verdict, sample_counts, screen_verdict, segmentation_verdict, verdict
 
-    log.info("evaluate on %s: %s", metrics["split"], sample_counts(metrics))
-    log.info("evaluate on %s: %s", metrics["split"], verdict(metrics))
-    for line in screen_verdict(metrics.get("point_of_gaze")):
+    lines = [sample_counts(metrics), verdict(metrics), *screen_verdict(metrics.get("point_of_gaze"))]
+    if "segmentation" in metrics:
+        lines.append(segmentation_verdict(metrics["segmentation"]))
+    if "comparison" in metrics:
+        lines.append(comparison_verdict(metrics["comparison"]))
+    for line in lines:
         log.info("evaluate on %s: %s", metrics["split"], line)
     log.info("evaluate: report at %s", report)

@@ -23,6 +23,7 @@ def run(cfg: DictConfig) -> None:
     """
     from gaze_exp.batch import model_inputs
     from gaze_exp.onnx_export import compare_onnx, export_onnx, latency
+    from gaze_exp.onnx_streaming import compare_streaming, export_streaming, streaming_inputs
 
     machine = assemble.machine_of(cfg)
     saved = assemble.saved_of(cfg)
@@ -30,17 +31,20 @@ def run(cfg: DictConfig) -> None:
     data = assemble.data_of(cfg, machine, saved=saved)
     rows = _rows(data, cfg.export.num_rows)
     inputs = [{name: images.float() for name, images in model_inputs(model, batch).items()} for batch in rows]
+    is_temporal = hasattr(model, "go_on")
+    write, compare = (export_streaming, compare_streaming) if is_temporal else (export_onnx, compare_onnx)
     path = Path(cfg.run_dir, cfg.export.file)
     facts = {"checkpoint_sha256": saved.sha256(), "task": saved.config["task_name"]}
-    unchecked = export_onnx(model, inputs[0], path.with_suffix(".unchecked.onnx"), metadata=facts)
-    difference = compare_onnx(unchecked, model, inputs)
+    unchecked = write(model, inputs[0], path.with_suffix(".unchecked.onnx"), metadata=facts)
+    difference = compare(unchecked, model, inputs)
     if not difference <= cfg.export.tolerance_rad:
         refused = unchecked.rename(path.with_suffix(".refused.onnx"))
         raise DataError(
             f"{refused}: differs from torch by {difference:.2e} rad on real rows, above export.tolerance_rad="
             f"{cfg.export.tolerance_rad:g}; do not use it, and report the model's config"
         )
-    table = latency(unchecked, inputs[0], threads=tuple(cfg.export.latency_threads))
+    timed = streaming_inputs(model, inputs[0]) if is_temporal else inputs[0]
+    table = latency(unchecked, timed, threads=tuple(cfg.export.latency_threads))
     unchecked.rename(path)
     record.write_json(
         path.with_suffix(".json"),
@@ -61,13 +65,13 @@ def run(cfg: DictConfig) -> None:
 
 
 def _rows(data: Any, number: int) -> list[Any]:
-    """The first rows of the evaluation split, one sample each."""
+    """The first rows of the evaluation split, one sample each; whole windows of a temporal model."""
     import torch
 
     rows: list[Any] = []
     for batch in data.test_dataloader():
         for index in range(len(batch["gaze"])):
             rows.append({k: v[index : index + 1].clone() for k, v in batch.items() if isinstance(v, torch.Tensor)})
-            if len(rows) == number:
+            if sum(row["row"].numel() for row in rows) >= number:
                 return rows
     return rows

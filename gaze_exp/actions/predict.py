@@ -1,6 +1,5 @@
 """Predict the gaze of a crop file or a folder of pictures: predictions.csv and pictures."""
 
-import inspect
 import logging
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -27,6 +26,7 @@ def run(cfg: DictConfig) -> None:
         DataError: it cannot be read.
     """
     from gaze_exp.actions.evaluate import device_of
+    from gaze_exp.batch import input_parameters
     from gaze_exp.predictions import collect, to_csv
 
     if not cfg.predict.source:
@@ -34,10 +34,14 @@ def run(cfg: DictConfig) -> None:
     machine = assemble.machine_of(cfg)
     saved = assemble.saved_of(cfg)
     model = assemble.model_of(saved)
-    needs = set(inspect.signature(model.forward).parameters)
-    batches, subjects, face_of = _source(
-        Path(cfg.predict.source), needs=needs, sizes=saved.crop_sizes, reading=assemble.chosen_data(cfg, saved)
-    )
+    needs = {parameter.name for parameter in input_parameters(model)}
+    reading, path = assemble.chosen_data(cfg, saved), Path(cfg.predict.source)
+    length = reading.get("eval_sequence_length") or reading.get("sequence_length", 1)
+    if path.is_dir() and length > 1:
+        raise DataError(
+            f"{path}: a temporal model needs frames in order, with step_id and frame_index: a crop file (.h5)"
+        )
+    batches, subjects, face_of = _source(path, needs=needs, sizes=saved.crop_sizes, reading=reading, length=length)
     predictions = collect(model, batches, device=device_of(machine), subjects=subjects)
     folder = Path(cfg.run_dir)
     to_csv(predictions, folder / "predictions.csv")
@@ -47,7 +51,9 @@ def run(cfg: DictConfig) -> None:
         log.info("predict: pictures -> %s", folder / "predictions.png")
 
 
-def _source(path: Path, *, needs: set[str], sizes: tuple[int, int], reading: DictConfig) -> tuple[Any, list[str], Any]:
+def _source(
+    path: Path, *, needs: set[str], sizes: tuple[int, int], reading: DictConfig, length: int
+) -> tuple[Any, list[str], Any]:
     """Batches, names of persons (or pictures), and a function row -> face picture."""
     from gaze_exp.image_folder import ImageFolder
 
@@ -64,7 +70,11 @@ def _source(path: Path, *, needs: set[str], sizes: tuple[int, int], reading: Dic
     swapped, colours = reading.get("swap_eyes", False), reading.get("colour_order", "auto")
     rows = CropDataset([path], need_gaze=False, swap_eyes=swapped, colour_order=colours)
     everything = np.arange(len(rows))  # rows without a label too
-    return BatchLoader(rows, batch_size=64, num_workers=1, rows=everything), rows.subjects, rows.face
+    if length > 1:
+        stride = reading.get("frame_stride", 1)
+        everything = rows.windows(length, every=stride, every_phase=True, need_label=False)
+    loader = BatchLoader(rows, batch_size=max(1, 64 // length), num_workers=1, rows=everything)
+    return loader, rows.subjects, rows.face
 
 
 def _draw(predictions: "Predictions", face_of: Any, *, number: int, path: Path) -> None:

@@ -31,6 +31,7 @@ def run(cfg: DictConfig) -> float:
     machine = assemble.machine_of(cfg)
     batches = split(machine, cfg.global_batch)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
+    assemble.take_over_frame_model(cfg)
     model = build(cfg.model, key="model")  # first: weights that cannot be had should not wait for the data
     data = assemble.data_of(cfg, machine, device_batch=batches.device_batch)
     module = assemble.module_of(cfg, machine, data, model=model)

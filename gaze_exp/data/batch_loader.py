@@ -28,12 +28,14 @@ class BatchLoader:
 
     Args:
         crops: the rows.
-        batch_size: rows a batch on this device, at most.
+        batch_size: rows, or windows, a batch on this device, at most.
         shuffle: a new order each epoch, from (seed, epoch); the rest that fills no batch is left out.
         num_workers: threads that fill batches ahead; 0 reads in the caller's thread.
         seed: of the order.
         pin_memory: fill page-locked memory.
-        rows: (K,) the rows to go through; default all that carry a label.
+        rows: (K,) the rows to go through; default all that carry a label. (K, T) windows of rows, negative
+            where a window is not full, give batches (B, T, ...), whose padding repeats the first frame, is
+            not valid and keeps a negative `row`.
     """
 
     # Lightning looks here, and in `sampler`, for a torch sampler; there is none to replace.
@@ -61,7 +63,8 @@ class BatchLoader:
         self._resume: dict[str, int] | None = None
         row_bytes = sum(int(np.prod(shape)) for shape in crops.image_shapes.values())
         keep = 2 * max(num_workers, 1) + 2
-        self._buffers = BatchBuffers(batch_size * row_bytes, pin_memory=pin_memory, keep=keep)
+        num_rows = batch_size * int(np.prod(self._rows.shape[1:]))
+        self._buffers = BatchBuffers(num_rows * row_bytes, pin_memory=pin_memory, keep=keep)
 
     @property
     def sampler(self) -> "BatchLoader":
@@ -139,23 +142,30 @@ class BatchLoader:
         return batch
 
     def _fill(self, rows: np.ndarray) -> GazeBatch:
+        is_row = rows >= 0
+        read = rows if is_row.all() else np.where(is_row, rows, rows[:, :1])
+        batch = self._images(read)
+        batch["gaze"] = torch.from_numpy(self.crops.gaze[read])
+        batch["valid"] = torch.from_numpy(self.crops.valid[read] & is_row)
+        batch["subject"] = torch.from_numpy(self.crops.subject[read].astype(np.int64))
+        batch["row"] = torch.from_numpy(rows.astype(np.int64))
+        if self.crops.head is not None:
+            batch["head"] = torch.from_numpy(self.crops.head[read])
+        batch |= {name: torch.from_numpy(values[read]) for name, values in self.crops.eyes.items()}
+        batch |= {name: torch.from_numpy(values) for name, values in self.crops.masks(rows).items()}
+        return cast(GazeBatch, batch)
+
+    def _images(self, rows: np.ndarray) -> dict[str, torch.Tensor]:
         buffer = self._buffers.take()
         places, end = {}, 0
         for key, shape in self.crops.image_shapes.items():
-            begin, end = end, end + len(rows) * int(np.prod(shape))
-            places[key] = (slice(begin, end), (len(rows), *shape))
-        self.crops.read(rows, {key: buffer[place].reshape(shape) for key, (place, shape) in places.items()})
+            begin, end = end, end + rows.size * int(np.prod(shape))
+            places[key] = (slice(begin, end), shape)
+        views = {key: buffer[place].reshape(rows.size, *shape) for key, (place, shape) in places.items()}
+        self.crops.read(rows.ravel(), views)
         images = self._buffers.lend(buffer)
         # NCHW by strides: the memory is channels-last, as the convolutions want it.
-        batch = {key: images[place].view(shape).permute(0, 3, 1, 2) for key, (place, shape) in places.items()}
-        batch["gaze"] = torch.from_numpy(self.crops.gaze[rows])
-        batch["valid"] = torch.from_numpy(self.crops.valid[rows])
-        batch["subject"] = torch.from_numpy(self.crops.subject[rows].astype(np.int64))
-        batch["row"] = torch.from_numpy(rows.astype(np.int64))
-        if self.crops.head is not None:
-            batch["head"] = torch.from_numpy(self.crops.head[rows])
-        batch |= {name: torch.from_numpy(values[rows]) for name, values in self.crops.eyes.items()}
-        return cast(GazeBatch, batch)
+        return {key: images[place].view(*rows.shape, *shape).movedim(-1, -3) for key, (place, shape) in places.items()}
 
 
 def _rank() -> tuple[int, int]:

@@ -12,7 +12,10 @@ import numpy as np
 from gaze_exp.data.crop_file import CropFile, index_crop_file
 from gaze_exp.data.crop_labels import Labels
 from gaze_exp.data.eye_labels import join_eye_labels
+from gaze_exp.data.eye_masks import UNKNOWN
 from gaze_exp.data.frame_reader import FrameReader
+from gaze_exp.data.mask_reader import MaskReader
+from gaze_exp.data.sequences import PADDING, read_runs, windows
 from gaze_exp.data.splits import person_of
 from gaze_exp.errors import ConfigError, DataError
 
@@ -31,6 +34,7 @@ class CropDataset:
         skip_bad_files: leave files out that cannot be used, instead of refusing all.
         drop_nonfinite: leave rows with NaN or infinite labels out, instead of refusing their file.
         need_gaze: refuse files without labels; without it their rows are not `valid`.
+        masks: read masks of the eyes, `mask_left` and `mask_right`, of the files that have them.
         person_id: `participant` (attribute, else folder) or `folder` (split folder and participant folder).
 
     Raises:
@@ -46,12 +50,13 @@ class CropDataset:
         skip_bad_files: bool = False,
         drop_nonfinite: bool = False,
         need_gaze: bool = True,
+        masks: bool = False,
         person_id: str = "participant",
     ) -> None:
         if colour_order not in COLOUR_ORDERS:
             raise ConfigError(f"data.colour_order: {colour_order!r} is not known; one of {COLOUR_ORDERS}")
         self.bad_files: dict[Path, str] = {}
-        indexed = self._index(files, need_gaze=need_gaze, drop_nonfinite=drop_nonfinite)
+        indexed = self._index(files, need_gaze=need_gaze, drop_nonfinite=drop_nonfinite, masks=masks)
         self._refuse_bad_files(len(files), skip_bad_files=skip_bad_files)
         self.files: list[CropFile] = [file for file, _ in indexed]
         self._refuse_mixed_sizes()
@@ -59,6 +64,7 @@ class CropDataset:
         self._name_persons(person_id)
         colours = [file.colour if colour_order == "auto" else colour_order for file in self.files]
         self._reader = FrameReader(self.files, reverse_channels=[colour == "bgr" for colour in colours])
+        self._masks = MaskReader(self.files, swap_eyes=swap_eyes) if masks else None
         self.unknown_colour = [file.path for file, colour in zip(self.files, colours, strict=True) if not colour]
         self._stored = {
             "face": "face",
@@ -66,13 +72,11 @@ class CropDataset:
             "right_eye": "leye" if swap_eyes else "reye",
         }
 
-    def _index(
-        self, files: Sequence[str | Path], *, need_gaze: bool, drop_nonfinite: bool
-    ) -> list[tuple[CropFile, Labels]]:
+    def _index(self, files: Sequence[str | Path], **options: bool) -> list[tuple[CropFile, Labels]]:
         indexed = []
         for path in map(Path, files):
             try:
-                indexed.append(index_crop_file(path, need_gaze=need_gaze, drop_nonfinite=drop_nonfinite))
+                indexed.append(index_crop_file(path, **options))
             except DataError as error:
                 self.bad_files[path] = str(error)
         return indexed
@@ -136,6 +140,33 @@ class CropDataset:
         rows = self.usable
         return rows[row_in_file[rows] % stride == 0]
 
+    def windows(self, length: int, *, every: int = 1, every_phase: bool = False, need_label: bool = True) -> np.ndarray:
+        """Windows of frames that follow each other, see `sequences.windows`.
+
+        Args:
+            length: T, frames of a window.
+            every: distance of its frames, rows.
+            every_phase: go through the rows between them too.
+            need_label: leave windows out in which no frame has a label.
+
+        Returns:
+            (K, T) int64 rows, `PADDING` where a window is not full.
+
+        Raises:
+            DataError: files that do not say which of their frames follow each other.
+        """
+        runs, problems = [], []
+        for number, file in enumerate(self.files):
+            try:
+                runs.append(read_runs(file.path, num_rows=file.num_rows) + (number << 32))
+            except DataError as error:
+                problems.append(str(error))
+        if problems:
+            more = f"\n  and {len(problems) - 3} more files" if len(problems) > 3 else ""
+            raise DataError("\n  ".join(problems[:3]) + more)
+        cut = windows(np.concatenate(runs), length=length, every=every, every_phase=every_phase)
+        return cut if not need_label else cut[((cut != PADDING) & self.valid[cut]).any(axis=1)]
+
     @property
     def image_shapes(self) -> dict[str, tuple[int, int, int]]:
         """Batch key -> height, width in px, channels."""
@@ -181,6 +212,24 @@ class CropDataset:
         """
         files = np.searchsorted(self._starts, rows, side="right") - 1
         return files, rows - self._starts[files]
+
+    def masks(self, rows: np.ndarray) -> dict[str, np.ndarray]:
+        """What each pixel of the eyes is; nothing unless masks were asked for.
+
+        Args:
+            rows: (B,) or (B, T) rows; what is negative is unknown.
+
+        Returns:
+            `mask_left`, `mask_right`: (B, h, w) or (B, T, h, w) uint8, `UNKNOWN` where nothing is said.
+        """
+        if self._masks is None:
+            return {}
+        flat = rows.ravel()
+        files = np.searchsorted(self._starts, np.maximum(flat, 0), side="right") - 1
+        found = self._masks.read(files, rows=np.maximum(flat, 0) - self._starts[files])
+        for mask in found.values():
+            mask[flat < 0] = UNKNOWN
+        return {key: mask.reshape(*rows.shape, *mask.shape[1:]) for key, mask in found.items()}
 
     def face(self, row: int) -> np.ndarray:
         """(H, W, 3) uint8 RGB face of one row."""

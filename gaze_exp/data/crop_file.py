@@ -1,7 +1,7 @@
 """One crop file, checked and ready to read. What is in it stands in `crops.py`."""
 
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -11,6 +11,7 @@ import numpy as np
 from gaze_exp.data.crop_labels import Labels, read_labels, text_attribute
 from gaze_exp.data.crops import IMAGES, OPTIONAL
 from gaze_exp.data.eye_labels import read_eye_labels
+from gaze_exp.data.eye_masks import find_masks
 from gaze_exp.data.frame_offsets import FrameArray, frame_array
 from gaze_exp.errors import DataError
 
@@ -29,6 +30,8 @@ class CropFile:
     """The person, where the file says it."""
     state: tuple[int, int, int]
     """Inode, size and time of change when it was looked at: offsets hold for this state only."""
+    masks: dict[str, FrameArray] = field(default_factory=dict)
+    """Arrays of masks of the eyes, as `eye_masks.find_masks` has them; empty where they were not looked for."""
 
     @property
     def is_fast(self) -> bool:
@@ -54,13 +57,16 @@ def file_state(status: os.stat_result) -> tuple[int, int, int]:
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 
-def index_crop_file(path: Path, *, need_gaze: bool = True, drop_nonfinite: bool = False) -> tuple[CropFile, Labels]:
+def index_crop_file(
+    path: Path, *, need_gaze: bool = True, drop_nonfinite: bool = False, masks: bool = False
+) -> tuple[CropFile, Labels]:
     """Check a crop file and note where everything is; no frame is read.
 
     Args:
         path: the file.
         need_gaze: refuse a file without labels.
         drop_nonfinite: leave rows with NaN or infinite labels out instead of refusing the file.
+        masks: look for masks of the eyes too.
 
     Raises:
         DataError: whatever is wrong with it, with the key and the remedy.
@@ -71,6 +77,7 @@ def index_crop_file(path: Path, *, need_gaze: bool = True, drop_nonfinite: bool 
             images = {name: _image(file, name) for name in IMAGES}
             num_rows = _num_rows(file)
             labels = read_labels(file, num_rows=num_rows, need_gaze=need_gaze, drop_nonfinite=drop_nonfinite)
+            found = find_masks(file, num_rows=num_rows) if masks else {}
             labels = replace(labels, eyes=read_eye_labels(file, num_rows=num_rows))
         except (OSError, RuntimeError, KeyError) as error:
             raise DataError(f"{path}: damaged: {error}; copy or convert it again") from error
@@ -81,6 +88,7 @@ def index_crop_file(path: Path, *, need_gaze: bool = True, drop_nonfinite: bool 
             colour=_colour(file),
             participant=str(file.attrs["participant"]) if "participant" in file.attrs else None,
             state=file_state(status),
+            masks=found,
         ), labels
 
 

@@ -39,11 +39,11 @@ def read_labels(file: h5py.File, *, num_rows: int, need_gaze: bool, drop_nonfini
         DataError: labels that are missing, of another shape, not finite, or not radians.
     """
     _check_attributes(file)
-    head = _array(file, "head", (num_rows, 2)).astype(np.float32) if "head" in file else None
+    head = row_array(file, "head", (num_rows, 2)).astype(np.float32) if "head" in file else None
     if "gaze" not in file and not need_gaze:
         nothing = np.full((num_rows, 2), np.nan, np.float32)
         return Labels(nothing, np.zeros(num_rows, bool), head, {"unlabelled": num_rows})
-    gaze = _array(file, "gaze", (num_rows, 2)).astype(np.float32)
+    gaze = row_array(file, "gaze", (num_rows, 2)).astype(np.float32)
     valid = _validity(file, num_rows)
     dropped = {"invalid": int((~valid).sum())}
     nonfinite = valid & ~np.isfinite(gaze).all(axis=1)
@@ -75,7 +75,17 @@ def text_attribute(file: h5py.File, name: str) -> str | None:
     return (value.decode() if isinstance(value, bytes) else str(value)).strip().lower()
 
 
-def _array(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
+def row_array(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
+    """A whole array of numbers.
+
+    Args:
+        file: an open crop file.
+        name: of the array.
+        shape: that it must have, one row a frame.
+
+    Raises:
+        DataError: absent, of another shape, or not numbers.
+    """
     dataset = file.get(name)
     if not isinstance(dataset, h5py.Dataset):
         raise DataError(f"{file.filename}: no array `{name}`; it must be {shape} numbers")
@@ -93,7 +103,7 @@ def _validity(file: h5py.File, num_rows: int) -> np.ndarray:
     if "validity" not in file:
         return np.ones(num_rows, bool)
     # Stored as bool, integer or float; a NaN is not a yes.
-    return np.nan_to_num(_array(file, "validity", (num_rows,)).astype(np.float32)) != 0
+    return np.nan_to_num(row_array(file, "validity", (num_rows,)).astype(np.float32)) != 0
 
 
 def _check_radians(file: h5py.File, gaze: np.ndarray, valid: np.ndarray) -> None:

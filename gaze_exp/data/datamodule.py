@@ -29,12 +29,17 @@ class CropDataModule(lightning.LightningDataModule):
         colour_order: `auto`, `rgb` or `bgr`; see `CropDataset`.
         skip_bad_files: go on without the files that cannot be used.
         drop_nonfinite: leave rows with NaN or infinite labels out.
+        masks: read masks of the eyes.
         person_id: `participant` or `folder`; see `splits.person_of`.
         batch_size: training rows a step on this device.
         eval_batch_size: the same for validation and test.
         num_workers: threads that read ahead.
         seed: of the training order.
-        frame_stride: train on every so many-th row of each file; neighbours at 60 Hz hardly differ.
+        frame_stride: train on every so many-th row of each file; neighbours at 60 Hz hardly differ. Frames of
+            a window lie so far apart in evaluation too.
+        sequence_length: 1 gives single frames, T windows of T frames that follow each other; the batch sizes
+            count frames either way.
+        eval_sequence_length: T of validation and test; default as in training.
         shuffle_labels: train on labels of other rows, to check that this learns nothing.
     """
 
@@ -47,23 +52,26 @@ class CropDataModule(lightning.LightningDataModule):
         colour_order: str = "auto",
         skip_bad_files: bool = False,
         drop_nonfinite: bool = False,
+        masks: bool = False,
         person_id: str = "participant",
         batch_size: int = 64,
         eval_batch_size: int = 256,
         num_workers: int = 2,
         seed: int = 0,
         frame_stride: int = 1,
+        sequence_length: int = 1,
+        eval_sequence_length: int | None = None,
         shuffle_labels: bool = False,
     ) -> None:
         super().__init__()
-        for name, value, least in (
-            ("batch_size", batch_size, 1),
-            ("eval_batch_size", eval_batch_size, 1),
-            ("num_workers", num_workers, 0),
-            ("frame_stride", frame_stride, 1),
-        ):
-            if value < least:
-                raise ConfigError(f"data.{name}: {value} is too small; {least} or more")
+        _check_least(
+            batch_size=(batch_size, 1),
+            eval_batch_size=(eval_batch_size, 1),
+            num_workers=(num_workers, 0),
+            frame_stride=(frame_stride, 1),
+            sequence_length=(sequence_length, 1),
+            eval_sequence_length=(eval_sequence_length or sequence_length, sequence_length),
+        )
         # A device may get no row of a small validation set.
         self.allow_zero_length_dataloader_with_multiple_devices = True
         self.root = Path(root).expanduser()
@@ -73,10 +81,11 @@ class CropDataModule(lightning.LightningDataModule):
         self.num_workers = num_workers
         self.seed = seed
         self.frame_stride = frame_stride
+        self.sequence_length = sequence_length
+        self.eval_sequence_length = eval_sequence_length or sequence_length
         self.shuffle_labels = shuffle_labels
-        self._reading: dict[str, Any] = {
-            "swap_eyes": swap_eyes,
-            "colour_order": colour_order,
+        self._reading: dict[str, Any] = {"swap_eyes": swap_eyes, "colour_order": colour_order, "masks": masks}
+        self._reading |= {
             "skip_bad_files": skip_bad_files,
             "drop_nonfinite": drop_nonfinite,
             "person_id": person_id,
@@ -153,22 +162,36 @@ class CropDataModule(lightning.LightningDataModule):
         """Full batches in a new order each epoch."""
         # With `overfit_batches` the same few batches are wanted again and again.
         repeat = getattr(self.trainer, "overfit_batches", 0) > 0
-        rows = self.train.every(self.frame_stride)
-        loader = self._loader(self.train, batch_size=self.batch_size, shuffle=not repeat, rows=rows)
+        length = self.sequence_length
+        if self.batch_size % length:
+            raise ConfigError(
+                f"global_batch: {self.batch_size} frames a device and step are no whole number of windows of "
+                f"{length}; with sequence_length={length}, a multiple of {length} for each device and piece is right"
+            )
+        windows = self.train.windows(length, every=self.frame_stride) if length > 1 else None
+        rows = self.train.every(self.frame_stride) if windows is None else windows
+        loader = self._loader(self.train, batch_size=self.batch_size // length, shuffle=not repeat, rows=rows)
         if len(loader) == 0:
             raise ConfigError(
-                f"global_batch: more than the {len(rows)} rows there are to train on; "
-                f"global_batch={2 ** int(np.log2(max(1, len(rows))))} would be right"
+                f"global_batch: more than the {rows.size} rows there are to train on; "
+                f"global_batch={2 ** int(np.log2(max(1, rows.size)))} would be right"
             )
         return loader
 
     def val_dataloader(self) -> BatchLoader:
         """Every validation row once, in the order of the files."""
-        return self._loader(self.val, batch_size=self.eval_batch_size)
+        return self._eval_loader(self.val)
 
     def test_dataloader(self) -> BatchLoader:
         """Every row of `test_split` once, in the order of the files."""
-        return self._loader(self.test, batch_size=self.eval_batch_size)
+        return self._eval_loader(self.test)
+
+    def _eval_loader(self, crops: CropDataset) -> BatchLoader:
+        length = self.eval_sequence_length
+        if length == 1:
+            return self._loader(crops, batch_size=self.eval_batch_size)
+        rows = crops.windows(length, every=self.frame_stride, every_phase=True)
+        return self._loader(crops, batch_size=max(1, self.eval_batch_size // length), rows=rows)
 
     def _loader(
         self, crops: CropDataset, *, batch_size: int, shuffle: bool = False, rows: np.ndarray | None = None
@@ -199,5 +222,12 @@ class CropDataModule(lightning.LightningDataModule):
             "camera": self.camera,
             "hash": self._hash,
             "test_split": self.test_split,
+            "sequence_length": self.sequence_length,
             "splits": {name: describe(crops) for name, crops in self._splits.items()},
         }
+
+
+def _check_least(**values: tuple[int, int]) -> None:
+    for name, (value, least) in values.items():
+        if value < least:
+            raise ConfigError(f"data.{name}: {value} is too small; {least} or more")

@@ -71,6 +71,7 @@ class EyeNet(nn.Module):
         if image_size < MIN_SIZE_PX:
             raise ConfigError(f"model.image_size: {image_size} px leave one cell to norm; {MIN_SIZE_PX} or more")
         self.image_size = image_size
+        self.reads_sequences = recurrent
         self.trunk = resnet18_instance_norm(width=width, num_features=num_features)
         self.with_head_pose = nn.Sequential(
             nn.Linear(num_features + 2, num_features), nn.SELU(), nn.Linear(num_features, num_features)

@@ -138,7 +138,7 @@ class GazeTR(nn.Module):
         Returns:
             `gaze`: (B, 2) float32 pitch, yaw in radians, normalised camera of the face.
         """
-        return {"gaze": self.head(self.features(face))}
+        return {"gaze": self.gaze_of(self.features(face))}
 
     def features(self, face: Tensor) -> Tensor:
         """What the head reads: face as in `forward` -> (B, D)."""
@@ -155,3 +155,7 @@ class GazeTR(nn.Module):
         for layer in self.layers:
             tokens = layer(tokens, self.places)
         return self.norm(tokens)[:, 0]
+
+    def gaze_of(self, features: Tensor) -> Tensor:
+        """Gaze from features: (B, D) -> (B, 2) pitch, yaw in radians."""
+        return self.head(features)

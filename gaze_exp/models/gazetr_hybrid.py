@@ -82,6 +82,7 @@ class GazeTRHybrid(nn.Module):
             for _ in range(depth)
         )
         self.norm = nn.LayerNorm(3 * width)
+        self.num_features = 3 * width
         self.head = GazeHead(3 * width, hidden_width=head_width, dropout=dropout)
 
     def forward(self, face: Tensor, left_eye: Tensor, right_eye: Tensor) -> GazeOutput:
@@ -95,6 +96,10 @@ class GazeTRHybrid(nn.Module):
         Returns:
             `gaze`: (B, 2) float32 pitch, yaw in radians, normalised camera of the face.
         """
+        return {"gaze": self.gaze_of(self.features(face, left_eye, right_eye))}
+
+    def features(self, face: Tensor, left_eye: Tensor, right_eye: Tensor) -> Tensor:
+        """What the head reads: images as in `forward` -> (B, 3D)."""
         face_tokens = self.face_projection(self.face_encoder(face))
         both = self.eye_projection(self.eye_encoder(torch.cat((left_eye, right_eye))))
         left, right = both.unflatten(0, (2, -1)).unbind()
@@ -103,4 +108,8 @@ class GazeTRHybrid(nn.Module):
             eyes = block(eyes, face_tokens)
         # Pooled late and apart: which eye and which patch said it matters up to here.
         left, right = (half.mean(dim=1) for half in eyes.chunk(2, dim=1))
-        return {"gaze": self.head(self.norm(torch.cat((face_tokens.mean(dim=1), left, right), dim=1)))}
+        return self.norm(torch.cat((face_tokens.mean(dim=1), left, right), dim=1))
+
+    def gaze_of(self, features: Tensor) -> Tensor:
+        """Gaze from features: (B, 3D) -> (B, 2) pitch, yaw in radians."""
+        return self.head(features)

@@ -76,6 +76,7 @@ class GazeTRLite(nn.Module):
             )
         )
         self.norm = nn.LayerNorm(token_width)
+        self.num_features = token_width
         self.head = GazeHead(token_width, hidden_width=head_width, dropout=dropout)
 
     def forward(self, face: Tensor, left_eye: Tensor, right_eye: Tensor) -> GazeOutput:
@@ -89,10 +90,22 @@ class GazeTRLite(nn.Module):
         Returns:
             `gaze`: (B, 2) float32 pitch, yaw in radians, normalised camera of the face.
         """
+        return {"gaze": self.gaze_of(self.features(face, left_eye, right_eye))}
+
+    def features(self, face: Tensor, left_eye: Tensor, right_eye: Tensor) -> Tensor:
+        """What the head reads: images as in `forward` -> (B, D)."""
+        return self.fuse(face, *self._eye_tokens(left_eye, right_eye))
+
+    def fuse(self, face: Tensor, left: Tensor, right: Tensor) -> Tensor:
+        """Join the face (B, 3, H, W) and the tokens (B, D) of the eyes to features (B, D)."""
         face_token = self.face_projection(self.face_encoder(face))
-        tokens = torch.stack((face_token, *self._eye_tokens(left_eye, right_eye)), dim=1)
+        tokens = torch.stack((face_token, left, right), dim=1)
         fused = self.fusion(tokens + self.token_types)
-        return {"gaze": self.head(self.norm(fused.mean(dim=1)))}
+        return self.norm(fused.mean(dim=1))
+
+    def gaze_of(self, features: Tensor) -> Tensor:
+        """Gaze from features: (B, D) -> (B, 2) pitch, yaw in radians."""
+        return self.head(features)
 
     def _eye_tokens(self, left_eye: Tensor, right_eye: Tensor) -> tuple[Tensor, Tensor]:
         """Encode each eye to a token (B, D); one encoder for both takes them as one faster batch."""

@@ -88,6 +88,7 @@ class L2CS(nn.Module):
         for part in PARTS:
             self.add_module(part, getattr(trunk, part))
         self.width: int = trunk.fc.in_features
+        self.num_features = self.width
         self._add_heads()
         mean, std = (torch.tensor(x).view(1, 3, 1, 1) for x in (IMAGENET_MEAN, IMAGENET_STD))
         self.register_buffer("scale", 1 / (255 * std), persistent=False)
@@ -181,11 +182,19 @@ class L2CS(nn.Module):
             `gaze`: (B, 2) float32 pitch, yaw in radians, normalised camera of the face; with bins also
             `yaw_logits` and `pitch_logits`: (B, K).
         """
-        outputs = self._head_outputs(self.late(self.early(self.normalise(face))))
+        outputs = self._head_outputs(self.features(face))
         gaze: GazeOutput = {"gaze": self._decode(outputs).flip(-1) * (math.pi / 180)}
         if self.head == "bins":
             gaze["yaw_logits"], gaze["pitch_logits"] = outputs
         return gaze
+
+    def features(self, face: Tensor) -> Tensor:
+        """What the heads read: (B, 3, H, W) as in `forward` -> (B, F)."""
+        return self.late(self.early(self.normalise(face)))
+
+    def gaze_of(self, features: Tensor) -> Tensor:
+        """Gaze from features: (B, F) -> (B, 2) float32 pitch, yaw in radians."""
+        return self.angles_deg(features).flip(-1) * (math.pi / 180)
 
     def with_linear_head(self) -> "L2CS":
         """A copy with a fresh linear head, whose first answer is nearly (0, 0) degrees."""

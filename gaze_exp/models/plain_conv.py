@@ -48,6 +48,7 @@ class PlainConv(nn.Module):
                     nn.ReLU(inplace=True),
                 )
             )
+        self.feature_info = [{"num_chs": channels} for channels in widths]
         self.pool = nn.AdaptiveAvgPool2d(GRID) if global_pool else nn.Identity()
         self.num_features = widths[-1] * GRID**2 if global_pool else widths[-1]
         self.num_classes = num_classes
@@ -63,10 +64,20 @@ class PlainConv(nn.Module):
             (B, 128C) features, (B, num_classes) logits where a head was asked for, or the (B, 8C, H/8, W/8)
             map with `global_pool=""`.
         """
-        features = self.pool(self.stages(images))
-        if isinstance(self.pool, nn.Identity):
-            return features
-        return self.head(features.flatten(1))
+        features = self.stages(images)
+        return features if isinstance(self.pool, nn.Identity) else self.forward_head(features)
+
+    def forward_head(self, features: Tensor) -> Tensor:
+        """Pool the last map: (B, 8C, H/8, W/8) -> (B, 128C), or logits."""
+        return self.head(self.pool(features).flatten(1))
+
+    def forward_intermediates(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """The last map, and that of each stage, fine to coarse."""
+        maps = []
+        for stage in self.stages:
+            images = stage(images)
+            maps.append(images)
+        return images, maps
 
 
 def _build(name: str, *, pretrained: bool, width: int, **kwargs: Any) -> nn.Module:

@@ -5,7 +5,7 @@ Shapes: B batch, H W pixels, F features, N tokens.
 """
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import timm
 import torch
@@ -13,6 +13,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 import gaze_exp.models.plain_conv  # noqa: F401  registers its encoders with timm
+from gaze_exp.errors import ConfigError
 from gaze_exp.models.encoder_weights import build_trunk
 
 
@@ -74,13 +75,39 @@ class TimmEncoder(nn.Module):
         Returns:
             (B, F) features, or (B, N, F) tokens with `pooled=False`.
         """
-        # In float32 whatever the model's own precision: bf16 cannot tell neighbouring pixel values apart.
-        normalised = images.float() * self.scale.float() + self.shift.float()
-        features = self.trunk(self._resize(normalised).to(self.scale.dtype))
+        features = self.trunk(self._normalise(images))
         if self.pooled or features.ndim == 3:
             return features
         channels_last = str(getattr(self.trunk, "output_fmt", "NCHW")).endswith("NHWC")
         return features.flatten(1, 2) if channels_last else features.flatten(2).transpose(1, 2)
+
+    def pyramid(self, images: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Normalise, encode, and give the maps on the way too.
+
+        Args:
+            images: (B, 3, H, W) RGB, uint8 or float, 0..255.
+
+        Returns:
+            (B, F) features, as `forward` gives them, and (B, C_i, H_i, W_i) maps, fine to coarse.
+        """
+        trunk: Any = self.trunk
+        last, maps = trunk.forward_intermediates(self._normalise(images))
+        return trunk.forward_head(last), maps
+
+    def map_channels(self) -> list[int]:
+        """Channels of the maps of `pyramid`.
+
+        Raises:
+            ConfigError: the model gives none.
+        """
+        if not hasattr(self.trunk, "forward_intermediates") or not hasattr(self.trunk, "feature_info"):
+            raise ConfigError(f"model: {type(self.trunk).__name__} gives no maps on its way; resnet18 does")
+        return [stage["num_chs"] for stage in cast("Any", self.trunk).feature_info]
+
+    def _normalise(self, images: Tensor) -> Tensor:
+        # In float32 whatever the model's own precision: bf16 cannot tell neighbouring pixel values apart.
+        normalised = images.float() * self.scale.float() + self.shift.float()
+        return self._resize(normalised).to(self.scale.dtype)
 
     def _resize(self, images: Tensor) -> Tensor:
         size = self.image_size

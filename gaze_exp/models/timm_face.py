@@ -40,7 +40,8 @@ class TimmFace(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = TimmEncoder(backbone, pretrained=pretrained, weights_file=weights_file, image_size=image_size)
-        self.head = GazeHead(self.encoder.num_features, hidden_width=head_width, dropout=dropout)
+        self.num_features = self.encoder.num_features
+        self.head = GazeHead(self.num_features, hidden_width=head_width, dropout=dropout)
 
     def forward(self, face: Tensor) -> GazeOutput:
         """Estimate the gaze.
@@ -51,4 +52,12 @@ class TimmFace(nn.Module):
         Returns:
             `gaze`: (B, 2) float32 pitch, yaw in radians, normalised camera of the face.
         """
-        return {"gaze": self.head(self.encoder(face))}
+        return {"gaze": self.gaze_of(self.features(face))}
+
+    def features(self, face: Tensor) -> Tensor:
+        """What the head reads: (B, 3, H, W) -> (B, F)."""
+        return self.encoder(face)
+
+    def gaze_of(self, features: Tensor) -> Tensor:
+        """Gaze from features: (B, F) -> (B, 2) pitch, yaw in radians."""
+        return self.head(features)

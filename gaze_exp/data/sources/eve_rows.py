@@ -64,7 +64,7 @@ class RowsWriter:
         """
         try:
             for name, values in rows.items():
-                content = memoryview(np.ascontiguousarray(values, self._types[name])).cast("B")
+                content = np.ascontiguousarray(values, self._types[name]).data.cast("B")
                 place = self._places[name] + start * self._sizes[name]
                 while content:  # a call writes 2 GB at most
                     done = os.pwrite(self._file.fileno(), content, place)

@@ -1,20 +1,23 @@
 """Synthetic persons as crop files: who goes into which split, and one file written through `CropWriter`."""
 
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from gaze_exp.data.crops import OPTIONAL, CropWriter
-from gaze_exp.data.synthetic.drawing import FRAMES_PER_STEP, draw_scene
+from gaze_exp.data.synthetic.drawing import FRAMES_PER_STEP
 from gaze_exp.data.synthetic.jobs import Job, OnFrames
 from gaze_exp.data.synthetic.landmarks import landmarks_px
 from gaze_exp.data.synthetic.masks import eye_mask
-from gaze_exp.data.synthetic.person import draw_person, random_stream
+from gaze_exp.data.synthetic.motion import KINDS, Movement, draw_recording
+from gaze_exp.data.synthetic.person import random_stream
 from gaze_exp.data.synthetic.renderer import frames_at_once, render
 from gaze_exp.data.synthetic.rigs import ABOVE, Rig
 from gaze_exp.data.synthetic.scene import Scene
@@ -22,7 +25,8 @@ from gaze_exp.data.synthetic.views import FACE_CAMERA, NormalCamera, View, eye_v
 from gaze_exp.data.synthetic.warps import warp
 
 SOURCE_FPS = 60
-SAMPLE_HZ = 1
+APART = Movement(fps=1, frames_per_step=FRAMES_PER_STEP)
+"""What is written of frames that were drawn apart."""
 
 _OPTIONAL = {
     **OPTIONAL,
@@ -122,6 +126,7 @@ def write_recording(
     eye_size: int,
     camera: str,
     masks: bool = False,
+    movement: Movement | None = None,
     face_width_mm: float = FACE_CAMERA.width_mm,
     on_frames: OnFrames,
 ) -> None:
@@ -136,6 +141,7 @@ def write_recording(
         eye_size: side of the eye crops, px.
         camera: the camera's name, for the attributes.
         masks: write `mask_left` and `mask_right` too.
+        movement: of frames that follow each other; None draws every frame apart.
         face_width_mm: what the face crop spans.
         on_frames: told how many frames were finished since last time; an exception from it stops the file.
 
@@ -143,20 +149,19 @@ def write_recording(
         DataError: the file cannot be written.
     """
     seed, drawn = recording.seed, recording.drawn
-    scene = draw_scene(draw_person(seed, number=drawn), rig=rig, num_frames=num_frames, seed=seed, number=drawn)
+    scene = draw_recording(rig=rig, num_frames=num_frames, movement=movement, seed=seed, number=drawn)
     views = _views(scene, face_width_mm)
     sizes = {"face": face_size, "leye": eye_size, "reye": eye_size}
-    labels = _labels(scene, views, sizes)
+    labels = _labels(scene, views, sizes, movement or APART)
     noise = {name: random_stream(seed, drawn, "noise", name) for name in views}
     chunk = frames_at_once(min(face_size, eye_size))
-    attrs = {**_attributes(scene), "camera": camera, "participant": recording.participant, "scene_seed": seed}
+    named = {"camera": camera, "participant": recording.participant, "scene_seed": seed}
+    attrs = _attributes(scene, movement or APART) | named
     optional = _OPTIONAL | (dict.fromkeys(_MASKS, ((eye_size, eye_size), "uint8")) if masks else {})
-    with CropWriter(
-        path, num_rows=num_frames, face_size=face_size, eye_size=eye_size, optional=optional, attrs=attrs
-    ) as writer:
+    shape: dict[str, Any] = {"num_rows": num_frames, "face_size": face_size, "eye_size": eye_size}
+    with CropWriter(path, **shape, optional=optional, attrs=attrs) as writer:
         for start in range(0, num_frames, chunk):
-            stop = min(start + chunk, num_frames)
-            part = scene.frames(start, stop)
+            part = scene.frames(start, stop := min(start + chunk, num_frames))
             rows = _render_rows(part, _views(part, face_width_mm), sizes, noise, masks=masks)
             rows |= {name: values[start:stop] for name, values in labels.items()}
             writer.append(rows)
@@ -187,11 +192,11 @@ def _render_frames(scene: Scene, view: View, size_px: int, noise: torch.Generato
     return torch.cat(parts).numpy()
 
 
-def _labels(scene: Scene, views: dict[str, View], sizes: dict[str, int]) -> dict[str, np.ndarray]:
+def _labels(scene: Scene, views: dict[str, View], sizes: dict[str, int], movement: Movement) -> dict[str, np.ndarray]:
     face = views["face"]
     index = torch.arange(scene.num_frames)
-    in_step = index % FRAMES_PER_STEP
-    frame_index = in_step * (SOURCE_FPS // SAMPLE_HZ)
+    in_step = index % movement.frames_per_step
+    frame_index = in_step * (SOURCE_FPS // movement.fps)
     values: dict[str, Tensor] = {
         "gaze": face.gaze,
         "gaze_left": views["leye"].gaze,
@@ -205,7 +210,7 @@ def _labels(scene: Scene, views: dict[str, View], sizes: dict[str, int]) -> dict
         "valid_right": scene.valid,
         "step_id": scene.step,
         "frame_index": frame_index,
-        "timestamp": index * (10**9 // SAMPLE_HZ),
+        "timestamp": index * (10**9 // movement.fps),
         "pupil_mm": scene.pupil_mm,
         "landmarks_px": landmarks_px(scene, width_px=scene.rig.width_px, height_px=scene.rig.height_px),
         "head_rotation": scene.head_rotation,
@@ -218,13 +223,14 @@ def _labels(scene: Scene, views: dict[str, View], sizes: dict[str, int]) -> dict
     return {name: tensor.numpy().astype(dtypes[name]) for name, tensor in values.items()}
 
 
-def _attributes(scene: Scene) -> dict[str, object]:
-    rig = scene.rig
+def _attributes(scene: Scene, movement: Movement) -> dict[str, object]:
+    rig, steps = scene.rig, range(int(scene.step[-1]) + 1)
+    kinds = itertools.cycle(KINDS[:1] if movement == APART else KINDS)
     return {
         "gaze_key": "face_g_tobii",
         "source_fps": SOURCE_FPS,
-        "sample_hz": SAMPLE_HZ,
-        "steps": [f"step{step:03d}_image_synthetic" for step in range(int(scene.step[-1]) + 1)],
+        "sample_hz": movement.fps,
+        "steps": [f"step{step:03d}_{kind}_synthetic" for step, kind in zip(steps, kinds, strict=False)],
         "camera_matrix": rig.camera_matrix.numpy(),
         "screen_to_camera": rig.screen_to_camera.numpy(),
         "mm_per_px": np.full(2, rig.mm_per_px),
@@ -242,6 +248,7 @@ def crop_jobs(
     rig: Rig = ABOVE,
     camera: str = "basler",
     masks: bool = False,
+    movement: Movement | None = None,
     face_width_mm: float = FACE_CAMERA.width_mm,
 ) -> list[Job]:
     """One job a person.
@@ -255,28 +262,20 @@ def crop_jobs(
         rig: camera and screen.
         camera: the camera in the file name.
         masks: write `mask_left` and `mask_right` too.
+        movement: of frames that follow each other; None draws every frame apart.
         face_width_mm: what the face crop spans.
 
     Returns:
         Jobs, each of which writes one `frames_<camera>.h5`.
     """
+    settings: dict[str, Any] = {"rig": rig, "num_frames": num_frames, "face_size": face_size, "eye_size": eye_size}
+    settings |= {"camera": camera, "masks": masks, "movement": movement, "face_width_mm": face_width_mm}
 
     def job(recording: Recording) -> Job:
         path = recording.path(root, camera=camera)
 
         def write(on_frames: OnFrames) -> None:
-            write_recording(
-                path,
-                recording=recording,
-                rig=rig,
-                num_frames=num_frames,
-                face_size=face_size,
-                eye_size=eye_size,
-                camera=camera,
-                masks=masks,
-                face_width_mm=face_width_mm,
-                on_frames=on_frames,
-            )
+            write_recording(path, recording=recording, on_frames=on_frames, **settings)
 
         size = file_bytes(num_frames=num_frames, face_size=face_size, eye_size=eye_size)
         return Job(path=path, num_frames=num_frames, num_bytes=size, write=write)

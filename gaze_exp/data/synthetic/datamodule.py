@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from gaze_exp.data.datamodule import CropDataModule
+from gaze_exp.data.synthetic.motion import Movement
 from gaze_exp.data.synthetic.rendering import RenderPlan, is_complete, render_crops
 from gaze_exp.data.synthetic.rigs import ABOVE, BELOW
 from gaze_exp.errors import ConfigError, DataError
@@ -34,6 +35,9 @@ class SyntheticDataModule(CropDataModule):
         face_width_mm: what it spans: 160 as in EVE, 280 as in a square of 1.5 times a detector's box.
         eye_size: side of the eye crops, px.
         scene_seed: another seed, other people.
+        sample_hz: frames a second of people who move; 0 draws every frame apart.
+        frames_per_step: frames that follow each other, of people who move.
+        masks: render masks of the eyes too, and read them.
         camera_below: the camera is below the screen instead of above it.
         camera: the camera in the file name.
         **reading: the other arguments of `CropDataModule`.
@@ -51,6 +55,9 @@ class SyntheticDataModule(CropDataModule):
         face_width_mm: float = 160.0,
         eye_size: int = 112,
         scene_seed: int = 0,
+        sample_hz: int = 0,
+        frames_per_step: int = 48,
+        masks: bool = False,
         camera_below: bool = False,
         camera: str = "basler",
         **reading: Any,
@@ -66,9 +73,11 @@ class SyntheticDataModule(CropDataModule):
             scene_seed=scene_seed,
             camera=camera,
             rig=BELOW if camera_below else ABOVE,
+            movement=Movement(fps=sample_hz, frames_per_step=frames_per_step) if sample_hz else None,
+            masks=masks,
         )
         _check(self.plan)
-        super().__init__(Path(root).expanduser() / _folder_name(self.plan), camera=camera, **reading)
+        super().__init__(Path(root).expanduser() / _folder_name(self.plan), camera=camera, masks=masks, **reading)
 
     def prepare_data(self) -> None:
         """Render what is missing.
@@ -104,7 +113,7 @@ def _say_once(root: Path) -> None:
 def _check(plan: RenderPlan) -> None:
     least = {"num_test_persons": 0, "scene_seed": 0, "face_size": 8, "eye_size": 8, "face_width_mm": 20.0}
     for name, value in asdict(plan).items():
-        if isinstance(value, int | float) and value < least.get(name, 1):
+        if isinstance(value, int | float) and not isinstance(value, bool) and value < least.get(name, 1):
             raise ConfigError(f"data.{name}: {value} is too small; {least.get(name, 1)} or more")
 
 

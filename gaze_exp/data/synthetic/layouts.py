@@ -20,6 +20,7 @@ JOBS: dict[str, Callable[[Path, SetPlan], list[Job]]] = {
         face_size=plan.face_size,
         eye_size=plan.eye_size,
         masks=plan.masks,
+        movement=plan.movement,
     ),
     "eve": lambda root, plan: eve_jobs(
         root, plan.recordings, num_steps=plan.steps, num_frames=plan.frames, frame_width_px=plan.frame_width

@@ -4,13 +4,14 @@ Everything is drawn in seconds, so that the same seed is the same movement at 60
 """
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import torch
 from torch import Tensor
 
-from gaze_exp.data.synthetic.drawing import bounded_normal, draw_light, into_picture, rotation_of
-from gaze_exp.data.synthetic.person import Person, random_stream
+from gaze_exp.data.synthetic.drawing import bounded_normal, draw_light, draw_scene, into_picture, rotation_of
+from gaze_exp.data.synthetic.person import Person, draw_person, random_stream
 from gaze_exp.data.synthetic.rigs import Rig
 from gaze_exp.data.synthetic.scene import Scene
 from gaze_exp.errors import ConfigError
@@ -22,6 +23,7 @@ _BLINKS_A_SECOND = 0.25
 _HEAD_FOLLOWS, _HEAD_TAKES_S = 0.3, 0.6
 """Share of the gaze that the head makes its own, and the time in which it does."""
 _GRID_HZ = 120
+_MOST_STEPS = 100_000
 
 
 @dataclass(frozen=True)
@@ -32,6 +34,54 @@ class _Fixation:
     """Of the screen's width and height."""
     drift: tuple[float, float]
     """Of the screen a second: smooth pursuit."""
+
+
+@dataclass(frozen=True)
+class Movement:
+    """How a recording of several steps is filmed."""
+
+    fps: int
+    """Frames a second, of a camera that takes 60."""
+    frames_per_step: int
+
+    def __post_init__(self) -> None:
+        if self.fps < 1 or 60 % self.fps:
+            raise ConfigError(f"sample_hz: {self.fps} frames a second cannot be had from 60; 60, 30, 20, 15, 10 can")
+        if self.frames_per_step < 1:
+            raise ConfigError(f"frames_per_step: {self.frames_per_step} is no number of frames; 1 or more is")
+
+
+def draw_recording(*, rig: Rig, num_frames: int, movement: Movement | None, seed: int, number: int) -> Scene:
+    """Draw a person in steps one after the other: image, video, wikipedia and again, each from another seat.
+
+    Args:
+        rig: camera and screen.
+        num_frames: F, of all steps.
+        movement: of each step; None draws every frame apart.
+        seed: of the whole synthetic set.
+        number: of the person.
+
+    Returns:
+        The scene; `step` numbers its steps.
+    """
+    person = draw_person(seed, number=number)
+    if movement is None:
+        return draw_scene(person, rig=rig, num_frames=num_frames, seed=seed, number=number)
+    parts: list[Scene] = []
+    for start in range(0, num_frames, movement.frames_per_step):
+        drawn = draw_sequence(
+            person,
+            rig=rig,
+            num_frames=min(movement.frames_per_step, num_frames - start),
+            fps=movement.fps,
+            seed=seed,
+            number=number * _MOST_STEPS + len(parts),
+            kind=KINDS[len(parts) % len(KINDS)],
+        )
+        parts.append(replace(drawn, step=torch.full_like(drawn.step, len(parts))))
+    names = [each.name for each in fields(Scene) if isinstance(getattr(parts[0], each.name), Tensor)]
+    joined: dict[str, Any] = {name: torch.cat([getattr(part, name) for part in parts]) for name in names}
+    return replace(parts[0], **joined)
 
 
 def draw_sequence(

@@ -12,6 +12,7 @@ from pathlib import Path
 from gaze_exp.atomic_write import atomic_write
 from gaze_exp.data.synthetic.crop_layout import Recording, crop_jobs, recordings
 from gaze_exp.data.synthetic.jobs import alone_in, run_jobs
+from gaze_exp.data.synthetic.motion import Movement
 from gaze_exp.data.synthetic.rigs import Rig
 
 log = logging.getLogger(__name__)
@@ -33,6 +34,9 @@ class RenderPlan:
     scene_seed: int
     camera: str
     rig: Rig
+    movement: Movement | None = None
+    """Of people who move; None draws every frame apart."""
+    masks: bool = False
 
     @property
     def recordings(self) -> list[Recording]:
@@ -83,6 +87,8 @@ def render_crops(folder: Path, plan: RenderPlan) -> None:
             face_width_mm=plan.face_width_mm,
             eye_size=plan.eye_size,
             camera=plan.camera,
+            masks=plan.masks,
+            movement=plan.movement,
         )
         missing = [job for job in jobs if not _is_whole(job.path, expected.get(_name(job.path, folder)))]
         (folder / MANIFEST).unlink(missing_ok=True)

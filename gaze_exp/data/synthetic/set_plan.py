@@ -10,6 +10,7 @@ from gaze_exp.atomic_write import atomic_write
 from gaze_exp.data.synthetic.calibration_layout import GRIDS
 from gaze_exp.data.synthetic.crop_layout import Recording, recordings
 from gaze_exp.data.synthetic.jobs import LOCK, PARTIAL
+from gaze_exp.data.synthetic.motion import Movement
 from gaze_exp.data.synthetic.rigs import LAPTOPS
 from gaze_exp.errors import ConfigError, DataError
 
@@ -38,6 +39,10 @@ class SetPlan:
     eye_size: int = 112
     masks: bool = True
     """Write `mask_left` and `mask_right` into crop files."""
+    sample_hz: int = 0
+    """Of crop files: frames a second of people who move; 0 draws every frame apart."""
+    frames_per_step: int = 48
+    """Of people who move."""
     steps: int = 3
     """Steps of each EVE participant: image, video, wikipedia and again."""
     frame_width: int = 480
@@ -68,6 +73,12 @@ class SetPlan:
                 "from 64 on"
             )
         _refuse_overlap(self.recordings)
+        _ = self.movement  # refuses what cannot be filmed
+
+    @property
+    def movement(self) -> Movement | None:
+        """Of people who move, in crop files."""
+        return Movement(fps=self.sample_hz, frames_per_step=self.frames_per_step) if self.sample_hz else None
 
     @property
     def recordings(self) -> list[Recording]:
