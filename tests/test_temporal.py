@@ -185,7 +185,7 @@ FRAME_MODELS = {
 def test_any_single_frame_model_goes_under_it_and_keeps_its_answer(name):
     torch.manual_seed(0)
     frame_model, batch = FRAME_MODELS[name]().eval(), windows(length=3)
-    model = TemporalGaze(frame_model=frame_model, mixer=MIXERS["gru"](), token_width=WIDTH)
+    model = TemporalGaze(frame_model=frame_model, mixer=MIXERS["gru"](), token_width=WIDTH).eval()
     frames = {key: each.flatten(0, 1) for key, each in model_inputs(model, batch).items()}
     with torch.no_grad():
         expected = frame_model(**frames)["gaze"].unflatten(0, (2, 3))
