@@ -61,16 +61,9 @@ def write_report(
     pictures = _worst_and_best(predictions, faces=faces, error_deg=error_deg) if faces else {}
     drawn |= {f"{name}_samples": _grid(samples) for name, samples in pictures.items()}
     _write_figures(Path(folder, "figures"), drawn)
-    html = _page(
-        title=title,
-        split=split,
-        metrics=metrics,
-        figures={name: _data_uri(content) for name, content in drawn.items()},
-        pictures=pictures,
-        command=command,
-        config_yaml=config_yaml,
-        run=list(_flat(run or {})),
-    )
+    about = {"title": title, "split": split, "command": command, "config_yaml": config_yaml}
+    uris = {name: _data_uri(content) for name, content in drawn.items()}
+    html = _page(metrics=metrics, figures=uris, pictures=pictures, run=list(_flat(run or {})), **about)
     return _write(Path(folder, "report.html"), html.encode())
 
 

@@ -1,7 +1,6 @@
 """What the board says of finished runs, and that it trains only what is not finished."""
 
 import json
-import shutil
 from pathlib import Path
 
 import pytest
@@ -196,7 +195,6 @@ def test_the_command_trains_ranks_and_uses_finished_runs_again(tmp_path, crops):
     assert "**broken** is missing" in text
     stamps = {path: path.stat().st_mtime_ns for path in Path(tmp_path, "runs").glob("*/metrics.json")}
     assert len(stamps) == 2
-    shutil.rmtree(tmp_path / "outputs")
     again = program(*typed, "leaderboard.names=[gazetr_tiny,eyenet_small]", cwd=tmp_path)
     assert again.code == 0, again.err
     assert "2 runs, 2 of them finished before" in again.out

@@ -145,7 +145,7 @@ def test_a_damaged_file_is_not_taken_for_whole(rendered, tmp_path):
 
 def test_a_small_disk_is_told_before_anything_is_rendered(tmp_path):
     data = small_set(tmp_path, frames_per_person=10**12)
-    with pytest.raises(DataError, match=r"data\.root: .* needs .* GB and its disk has .* GB free"):
+    with pytest.raises(DataError, match=r"data\.root: .* needs .* TB and its disk has .* [GT]B free"):
         data.prepare_data()
     assert not list(tmp_path.rglob("*.h5*"))
 
