@@ -115,7 +115,7 @@ def saved_of(cfg: DictConfig) -> "Checkpoint":
     named = Path(cfg.checkpoint or cfg.run_dir)
     if not cfg.checkpoint and not (named / "checkpoints").is_dir():
         raise ConfigError("checkpoint: nothing given; a run folder, or a .ckpt in RUN/checkpoints, would be right")
-    return checkpoint.load(checkpoint.best_in(named) if named.is_dir() else named)
+    return checkpoint.load(named)
 
 
 def model_of(saved: "Checkpoint") -> "nn.Module":
@@ -164,7 +164,7 @@ def take_over_frame_model(cfg: DictConfig) -> None:
     named = cfg.model.get("frame_checkpoint")
     if not named:
         return
-    saved = checkpoint.load(checkpoint.best_in(Path(named)) if Path(named).is_dir() else named)
+    saved = checkpoint.load(named)
     OmegaConf.update(cfg, "model.frame_model", without_weights(saved.config["model"]), merge=False)
     cfg.model.frame_checkpoint = str(saved.path.resolve())
 

@@ -1,9 +1,7 @@
 """From a user's calibration photos to a set of face crops with labels: crop all, group, write."""
 
-import os
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +9,7 @@ from typing import Any
 import torch
 
 from gaze_exp.calibration_crops import Cropped, Cutting, crop_name, crop_photo
+from gaze_exp.cores import num_cores, one_torch_thread
 from gaze_exp.data.calibration_set import SHEET, LabelRow
 from gaze_exp.data.calibration_sheet import contact_sheet
 from gaze_exp.data.calibration_writer import new_set_folder, write_labels
@@ -65,7 +64,7 @@ def prepare(
             finally:
                 on_photo(1)
 
-        with _one_torch_thread(), ThreadPoolExecutor(num_threads or len(os.sched_getaffinity(0))) as pool:
+        with one_torch_thread(), ThreadPoolExecutor(num_threads or num_cores()) as pool:
             try:
                 results = list(pool.map(work, found.photos))
             finally:
@@ -80,17 +79,6 @@ def prepare(
         write_labels(folder, rows, facts=_facts(found, source, cutting, written=written))
         (folder / SHEET).write_bytes(png_bytes(_sheet(done, rows, cutting)))
     return written
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    """Photos are spread over the cores already."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def label_rows(done: Sequence[Cropped], source: CalibrationSource, geometry: ScreenGeometry) -> list[LabelRow]:

@@ -1,6 +1,5 @@
 """Read a checkpoint of ours: weights and what made them, as plain data, without running anything."""
 
-import hashlib
 import math
 import pickle
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from gaze_exp.errors import DataError
+from gaze_exp.file_hash import sha256_of
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,7 @@ class Checkpoint:
 
     def sha256(self) -> str:
         """Hash of the file."""
-        with self.path.open("rb") as file:
-            return hashlib.file_digest(file, "sha256").hexdigest()
+        return sha256_of(self.path)
 
     def load_into(self, model: nn.Module) -> nn.Module:
         """Fill a model that was built from `config`, and set it to evaluation."""
@@ -48,12 +47,12 @@ def load(path: str | Path) -> Checkpoint:
     """Load a checkpoint.
 
     Args:
-        path: a `.ckpt` that `actions=[train]` wrote.
+        path: a `.ckpt` that `actions=[train]` wrote, or a run folder, whose best is meant.
 
     Raises:
         DataError: missing, unreadable, or not a checkpoint of this program.
     """
-    path = Path(path)
+    path = file_of(path)
     if not path.is_file():
         raise DataError(f"{path}: there is no such checkpoint; those of a run lie in RUN/checkpoints/*.ckpt")
     try:
@@ -74,6 +73,19 @@ def load(path: str | Path) -> Checkpoint:
         epoch=int(content["epoch"]),
         step=int(content["global_step"]),
     )
+
+
+def file_of(path: str | Path) -> Path:
+    """The file that a checkpoint's name means.
+
+    Args:
+        path: of a `.ckpt`, or of a run folder, whose best is meant.
+
+    Raises:
+        DataError: a folder without a checkpoint.
+    """
+    path = Path(path)
+    return best_in(path) if path.is_dir() else path
 
 
 def best_in(folder: Path) -> Path:

@@ -31,6 +31,11 @@ class Hardware:
     compile: bool = False
     tf32: bool = True
 
+    @property
+    def torch_device(self) -> str:
+        """Torch's name of the device that a single process uses; `auto` must have been resolved."""
+        return {"gpu": "cuda", "mps": "mps"}.get(self.accelerator, "cpu")
+
 
 @dataclass(frozen=True)
 class BatchSplit:

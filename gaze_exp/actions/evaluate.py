@@ -106,7 +106,7 @@ def predict(saved: "Checkpoint", data: Any, *, machine: Any, split: str, watch: 
 
     loader = data.test_dataloader() if split == data.test_split else data.val_dataloader()
     subjects = getattr(data, split).subjects
-    return collect(assemble.model_of(saved), loader, device=device_of(machine), subjects=subjects, watch=watch)
+    return collect(assemble.model_of(saved), loader, device=machine.torch_device, subjects=subjects, watch=watch)
 
 
 def _rival(cfg: DictConfig, machine: Any, *, saved: "Checkpoint", split: str) -> "tuple[str, Predictions] | None":
@@ -124,7 +124,7 @@ def _rival(cfg: DictConfig, machine: Any, *, saved: "Checkpoint", split: str) ->
         return None
     if str(named).endswith(".csv"):
         return str(named), from_csv(named)
-    other = checkpoint.load(checkpoint.best_in(Path(named)) if Path(named).is_dir() else named)
+    other = checkpoint.load(named)
     data = assemble.data_of(cfg, machine, saved=saved, reader=other)
     if not cfg.evaluate.allow_seen_persons:
         refuse_seen(getattr(data, split).subjects, saved=other, split=split)
@@ -144,11 +144,6 @@ def refuse_seen(subjects: Sequence[str], *, saved: "Checkpoint", split: str) -> 
             f"{', '.join(seen[:5])}{' ...' if len(seen) > 5 else ''}; evaluate on others, or, when only the names "
             "are the same, evaluate.allow_seen_persons=true"
         )
-
-
-def device_of(machine: Any) -> str:
-    """Name of the device that a single process uses."""
-    return {"gpu": "cuda", "mps": "mps"}.get(machine.accelerator, "cpu")
 
 
 def _report(

@@ -29,8 +29,9 @@ def run(cfg: DictConfig) -> None:
         DataError: a file cannot be used, or the exported graph differs from torch.
     """
     from gaze_exp.client.export import ExportWishes, as_text, export_for_client
-    from gaze_exp.client.manifest import NAME, Known, sha256_of, why_not
+    from gaze_exp.client.manifest import NAME, Known, why_not
     from gaze_exp.client.onnx_contract import SIZE_PX
+    from gaze_exp.file_hash import sha256_of
     from gaze_exp.personal.model import load_personal
 
     path = _checkpoint(cfg)

@@ -1,6 +1,5 @@
 """Fine-tune L2CS-Net on one user's prepared photos, and say whether that made it better."""
 
-import hashlib
 import logging
 import sys
 from pathlib import Path
@@ -104,9 +103,8 @@ def _base(cfg: DictConfig, *, images: "Tensor") -> "tuple[L2CS, Plain]":
 
     from gaze_exp.models.l2cs import L2CS
     from gaze_exp.personal.protocol import state_hash
-    from gaze_exp.weights.load import heads_on
+    from gaze_exp.weights.load import settle_heads
     from gaze_exp.weights.read import read_l2cs
-    from gaze_exp.weights.sources import LICENCE_NOTICE
 
     torch.manual_seed(cfg.seed)  # of weights that no file brings
     base = build(cfg.model, key="model")
@@ -115,23 +113,16 @@ def _base(cfg: DictConfig, *, images: "Tensor") -> "tuple[L2CS, Plain]":
     if cfg.finetune.head == "bins" and base.head != "bins":
         raise ConfigError("finetune.head: the base has a linear head, no bins; finetune.head=linear would be right")
     base.eval()
-    about: Plain = {"arch": base.arch, "state_sha256": state_hash(base), "licence": ""}
+    about: Plain = {"licence": ""}
     if cfg.model.weights is not None:
-        weights = Path(cfg.model.weights)
-        with weights.open("rb") as file:
-            about["sha256"] = hashlib.file_digest(file, "sha256").hexdigest()
-        origin = read_l2cs(weights, trunk_only=cfg.model.pretrained is not None).origin
-        about |= {"weights": str(weights), "origin": origin}
-        about["licence"] = "" if origin == "own checkpoint" else LICENCE_NOTICE
-        flip = heads_on(base, images)
-        log.info("finetune: %s", flip)
-        if cfg.model.heads == "auto" and flip.verdict == "swapped":
-            base.swap_heads()
-            log.warning("finetune: the heads of %s are exchanged; model.heads=keep would leave them", weights)
-        about["flip_test"] = str(flip)
-    if about["licence"]:
-        log.info("finetune: %s", about["licence"])
-    return base, about
+        trunk_only = cfg.model.pretrained == "imagenet"  # then the heads are fresh: nothing to test
+        found = read_l2cs(cfg.model.weights, trunk_only=trunk_only)
+        report = settle_heads(base, found, heads=cfg.model.heads, images=None if trunk_only else images)
+        for line in report.lines():
+            log.info("finetune: %s", line)
+        about |= {"weights": report.path, "sha256": report.sha256, "origin": report.origin}
+        about |= {"licence": report.licence, "heads": report.heads, "flip_test": str(report.flip or "")}
+    return base, about | {"arch": base.arch, "state_sha256": state_hash(base)}
 
 
 def _write(

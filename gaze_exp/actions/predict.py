@@ -25,7 +25,6 @@ def run(cfg: DictConfig) -> None:
         ConfigError: no source given.
         DataError: it cannot be read.
     """
-    from gaze_exp.actions.evaluate import device_of
     from gaze_exp.batch import input_parameters
     from gaze_exp.predictions import collect, to_csv
 
@@ -42,7 +41,7 @@ def run(cfg: DictConfig) -> None:
             f"{path}: a temporal model needs frames in order, with step_id and frame_index: a crop file (.h5)"
         )
     batches, subjects, face_of = _source(path, needs=needs, sizes=saved.crop_sizes, reading=reading, length=length)
-    predictions = collect(model, batches, device=device_of(machine), subjects=subjects)
+    predictions = collect(model, batches, device=machine.torch_device, subjects=subjects)
     folder = Path(cfg.run_dir)
     to_csv(predictions, folder / "predictions.csv")
     log.info("predict: %d samples -> %s", len(predictions.row), folder / "predictions.csv")

@@ -8,7 +8,6 @@ sitting on another day, with other light, another seat and other targets.
 import functools
 import logging
 import multiprocessing
-import os
 import tempfile
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -21,7 +20,8 @@ from torch import Tensor
 
 from gaze_exp.calibration_crops import Cutting
 from gaze_exp.calibration_prepare import prepare as prepare_photos
-from gaze_exp.checkpoint import best_in
+from gaze_exp.checkpoint import file_of
+from gaze_exp.cores import num_cores
 from gaze_exp.data.calibration_set import CalibrationSet, read_calibration_set
 from gaze_exp.data.sources.calibration import CalibrationSource, read_calibration_folder
 from gaze_exp.data.synthetic.calibration_layout import GRIDS, draw_targets, write_session
@@ -91,10 +91,10 @@ def run(machine: Hardware, *, checkpoint: str | None, detector: str | None) -> l
     if checkpoint is None:
         raise ConfigError("checkpoint: personal_round needs a base model; a .ckpt of task=l2cs_train would be right")
     open_finder(detector)  # refuses before anything is rendered
-    path = best_in(Path(checkpoint)) if Path(checkpoint).is_dir() else Path(checkpoint)
+    path = file_of(checkpoint)
     one = functools.partial(one_person, machine=machine, weights=str(path), detector=str(detector))
     samples = []
-    cores = len(os.sched_getaffinity(0)) if machine.accelerator == "cpu" else 1
+    cores = num_cores() if machine.accelerator == "cpu" else 1
     with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
         for made in pool.map(one, range(1, NUM_PERSONS + 1)):
             samples += made

@@ -15,6 +15,7 @@ import onnxruntime
 
 from gaze_exp.calibration_crops import Cutting
 from gaze_exp.calibration_prepare import prepare
+from gaze_exp.cores import num_cores
 from gaze_exp.data.sources.calibration import CalibrationSource, read_calibration_folder
 from gaze_exp.data.synthetic.layouts import write_set
 from gaze_exp.data.synthetic.set_plan import SetPlan
@@ -79,7 +80,7 @@ def measure(photos: Path, *, detector: Path, num_rounds: int) -> list[dict[str, 
         A row for each: photos a second, and processor time of a photo.
     """
     num_photos = len(list(photos.glob("*.jpg")))
-    cores = len(os.sched_getaffinity(0))
+    cores = num_cores()
     ways: dict[str, tuple[int, Callable[[Path], None]]] = {
         "whole prepare: hash, find, cut, manifest, contact sheet": (cores, lambda to: _prepare(photos, to, detector)),
         "plain loop: OpenCV, one photo at a time, crops alone": (1, lambda to: _plain(photos, to, detector)),

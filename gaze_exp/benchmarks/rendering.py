@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from gaze_exp.cores import one_torch_thread
 from gaze_exp.data.synthetic.drawing import draw_scene
 from gaze_exp.data.synthetic.person import draw_person, random_stream
 from gaze_exp.data.synthetic.renderer import frames_at_once, render, render_frame
@@ -70,12 +71,8 @@ def _rate(render_some: Callable[[int], int], device: torch.device, seconds: floa
                 torch.cuda.synchronize()
         return num_frames
 
-    torch.set_num_threads(1)
-    try:
-        with ThreadPoolExecutor(num_threads) as pool:
-            num_frames = sum(pool.map(work, range(num_threads)))
-    finally:
-        torch.set_num_threads(num_threads)
+    with one_torch_thread(), ThreadPoolExecutor(num_threads) as pool:
+        num_frames = sum(pool.map(work, range(num_threads)))
     return num_frames / (time.perf_counter() - started)
 
 

@@ -13,8 +13,9 @@ from torch import Tensor
 from gaze_exp.client.custom_onnx import answers_deg, torch_deg, write_custom_onnx
 from gaze_exp.client.int8 import quantise
 from gaze_exp.client.latency import time_in_turn
-from gaze_exp.client.manifest import NAME, build_manifest, sha256_of
+from gaze_exp.client.manifest import NAME, build_manifest
 from gaze_exp.errors import DataError
+from gaze_exp.file_hash import sha256_of
 from gaze_exp.record import write_json
 
 if TYPE_CHECKING:

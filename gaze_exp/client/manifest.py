@@ -1,6 +1,5 @@
 """What is known about an exported model: `custom_gaze.json` beside it, and what of it a hand-back needs."""
 
-import hashlib
 import json
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gaze_exp.errors import ConfigError, DataError
+from gaze_exp.file_hash import sha256_of
 from gaze_exp.screen import ScreenGeometry
 
 FORMAT = "gaze_exp custom gaze 1"
@@ -37,12 +37,6 @@ class Known:
     def targets_px(self) -> Tensor:
         """(N, 2) px of the calibration targets."""
         return torch.tensor(self.content["targets_px"], dtype=torch.float64).view(-1, 2)
-
-
-def sha256_of(path: Path) -> str:
-    """Hash of a file."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def find_manifest(onnx_path: Path) -> Known | None:

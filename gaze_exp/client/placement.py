@@ -25,10 +25,11 @@ from gaze_exp.client.config_file import (
     write_config,
 )
 from gaze_exp.client.manifest import NAME as MANIFEST_NAME
-from gaze_exp.client.manifest import Known, sha256_of
+from gaze_exp.client.manifest import Known
 from gaze_exp.client.mapping import ClientMapping
 from gaze_exp.client.onnx_contract import inspect
 from gaze_exp.errors import DataError
+from gaze_exp.file_hash import sha256_of
 from gaze_exp.record import write_json
 
 MODEL = Path("models", "custom_gaze.onnx")

@@ -10,7 +10,7 @@ from gaze_exp.errors import DataError
 from gaze_exp.faces.detector import FaceDetector, open_detector
 from gaze_exp.faces.face import Face
 from gaze_exp.faces.mesh import FaceMesh
-from gaze_exp.faces.onnx_file import sha256_of
+from gaze_exp.file_hash import sha256_of
 
 
 @dataclass(frozen=True)

@@ -1,6 +1,5 @@
 """A user's own ONNX file, opened or refused in words that help."""
 
-import hashlib
 from pathlib import Path
 
 import onnx
@@ -49,12 +48,6 @@ def require_file(path: Path, *, key: str) -> None:
     if not path.is_file():
         what = "is a folder" if path.is_dir() else "does not exist"
         raise ConfigError(f"{key}: {path} {what}; the path of an .onnx file, from {Path.cwd()}, would be right")
-
-
-def sha256_of(path: Path) -> str:
-    """Digest of a file, as hex."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _first_line(error: Exception) -> str:

@@ -44,8 +44,12 @@ class Device:
     @classmethod
     def of(cls, machine: Hardware) -> "Device":
         """One device of a resolved machine."""
-        name = {"gpu": "cuda", "mps": "mps"}.get(machine.accelerator, "cpu")
-        return cls(name, machine.precision.startswith("bf16"), max(1, machine.num_workers), machine.channels_last)
+        return cls(
+            machine.torch_device,
+            machine.precision.startswith("bf16"),
+            max(1, machine.num_workers),
+            machine.channels_last,
+        )
 
     def precision(self) -> torch.autocast:
         """The context in which the net runs."""

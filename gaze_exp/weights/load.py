@@ -1,6 +1,5 @@
 """A model from a file of weights, and a report of what was found there."""
 
-import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -8,6 +7,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from gaze_exp.file_hash import sha256_of
 from gaze_exp.models.l2cs import L2CS
 from gaze_exp.weights.contents import L2CSWeights
 from gaze_exp.weights.flip_test import FlipTest, flip_test
@@ -77,12 +77,27 @@ def load_l2cs(
     found = read_l2cs(path)
     head = "bins" if found.num_bins is not None else "linear"
     model = L2CS(**{"arch": arch, "head": head, "weights": found, "heads": heads, **options}).eval()  # type: ignore[arg-type]
+    return model, settle_heads(model, found, heads=heads, images=images)
+
+
+def settle_heads(model: L2CS, found: L2CSWeights, *, heads: Heads, images: Tensor | None) -> WeightsReport:
+    """Exchange a model's heads where the flip test on pictures contradicts the file they came from.
+
+    Args:
+        model: made of `found`, in evaluation; `heads=swap` has been done in the making.
+        found: what the file held.
+        heads: only `auto` lets the test decide.
+        images: (N, 3, H, W) RGB 0..255, the user's own faces; None: no test.
+
+    Returns:
+        What the file held and what was done with it.
+    """
     flip = None if images is None else heads_on(model, images)
     done = "swapped as asked" if heads == "swap" else "kept"
     if heads == "auto" and flip is not None and flip.verdict == "swapped":
         model.swap_heads()
         done = "swapped after the flip test"
-    return model, _report(found, heads=done, flip=flip)
+    return _report(found, heads=done, flip=flip)
 
 
 def heads_on(model: L2CS, images: Tensor) -> FlipTest:
@@ -98,11 +113,9 @@ def heads_on(model: L2CS, images: Tensor) -> FlipTest:
 
 
 def _report(found: L2CSWeights, *, heads: str, flip: FlipTest | None) -> WeightsReport:
-    with found.path.open("rb") as file:
-        sha256 = hashlib.file_digest(file, "sha256").hexdigest()
     return WeightsReport(
         path=str(found.path),
-        sha256=sha256,
+        sha256=sha256_of(found.path),
         origin=found.origin,
         arch=found.arch,
         num_tensors=len(found.trunk),

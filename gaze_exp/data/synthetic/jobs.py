@@ -9,9 +9,7 @@ import fcntl
 import logging
 import os
 import shutil
-import sys
 import threading
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from contextlib import contextmanager
@@ -21,6 +19,8 @@ from typing import IO
 
 import torch
 
+from gaze_exp.cores import one_torch_thread
+from gaze_exp.data.progress import progress
 from gaze_exp.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -58,7 +58,7 @@ def run_jobs(jobs: Sequence[Job], *, folder: Path) -> None:
     _require_space(folder, sum(job.num_bytes for job in jobs))
     num_threads = max(1, min(torch.get_num_threads(), len(jobs)))
     stop = threading.Event()
-    with _one_torch_thread(), _progress(sum(job.num_frames for job in jobs)) as tell:
+    with one_torch_thread(), progress(sum(job.num_frames for job in jobs), what="rendering") as tell:
 
         def on_frames(num: int) -> None:
             if stop.is_set():
@@ -131,50 +131,6 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-@contextmanager
-def _one_torch_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-@contextmanager
-def _progress(total: int) -> Iterator[OnFrames]:
-    """A bar on a terminal, a line now and then elsewhere."""
-    if not sys.stdout.isatty():
-        yield _Lines(total).advance
-        return
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns) as bar:
-        task = bar.add_task("rendering frames", total=total)
-        yield lambda num: bar.advance(task, num)
-
-
-class _Lines:
-    """Says how far it is, every ten seconds and at the end."""
-
-    def __init__(self, total: int) -> None:
-        self.total = total
-        self.done = 0
-        self.started = self.told = time.monotonic()
-        self.lock = threading.Lock()
-
-    def advance(self, num: int) -> None:
-        with self.lock:
-            self.done += num
-            now = time.monotonic()
-            if self.done < self.total and now - self.told < 10.0:
-                return
-            self.told = now
-            rate = self.done / max(1e-9, now - self.started)
-            log.info("rendered %d of %d frames (%.0f frames/s)", self.done, self.total, rate)
 
 
 def _require_space(folder: Path, needed: int) -> None:
