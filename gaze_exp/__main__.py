@@ -9,9 +9,9 @@ from typing import NoReturn
 
 from omegaconf import DictConfig
 
-from gaze_exp import __version__
-from gaze_exp.command_line import config_folders, explain, python_path_of_here, rewrite, split_flags
-from gaze_exp.config import check, compose, conf_dir, register_schema, remove_if_empty
+from gaze_exp import __version__, ranks
+from gaze_exp.command_line import config_folders, explain, python_path_of_here, rewrite
+from gaze_exp.config import check, check_early, conf_dir, register_schema, remove_if_empty
 from gaze_exp.errors import ConfigError, DataError
 from gaze_exp.help import help_text
 
@@ -42,16 +42,6 @@ def _run_or_say_why_not(cfg: DictConfig) -> float | None:
         if _wants_trace():
             raise
         _refuse(str(error))
-
-
-def _check_early(arguments: list[str]) -> None:
-    """Check a plain run before Hydra makes its folder and composes twice, so that a mistake is answered at once.
-
-    A sweep and the flags that only show something are left to Hydra.
-    """
-    flags, overrides = split_flags(arguments)
-    if set(flags) <= {"--config-dir", "-cd"}:
-        check(compose([*overrides, "run_dir=."], config_dir=flags.get("--config-dir") or flags.get("-cd")))
 
 
 def _wants_trace() -> bool:
@@ -94,8 +84,9 @@ def main() -> None:
     try:
         sys.argv[1:] = rewrite(sys.argv[1:])
         config_folders(sys.argv[1:])
-        _check_early(sys.argv[1:])
-        hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")(_run_or_say_why_not)()
+        folder = check_early(sys.argv[1:])
+        with ranks.joined(sys.argv[1:], folder=folder) as sys.argv[1:]:
+            hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")(_run_or_say_why_not)()
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped; the same command begins again where it can\n")
         sys.exit(130)

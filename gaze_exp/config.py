@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import Hardware
@@ -94,12 +94,13 @@ def register_schema() -> None:
     ConfigStore.instance().store(name="run_schema", node=RunSchema)
 
 
-def compose(overrides: list[str], *, config_dir: str | None = None) -> DictConfig:
+def compose(overrides: list[str], *, config_dir: str | None = None, with_hydra: bool = False) -> DictConfig:
     """Compose a config as the command line does, for notebooks, tests, and runs that start others.
 
     Args:
         overrides: as typed, `+task=` included.
         config_dir: a folder of configs of your own.
+        with_hydra: keep Hydra's own part, which says among other things whether this is a sweep.
 
     Returns:
         The config; `run_dir` is left open until a run has a folder.
@@ -117,9 +118,33 @@ def compose(overrides: list[str], *, config_dir: str | None = None) -> DictConfi
     GlobalHydra.instance().hydra = None  # inside a run, Hydra would refuse to begin once more
     try:
         with hydra.initialize_config_dir(conf_dir(), version_base="1.3"):
-            return hydra.compose("config", overrides=overrides)
+            return hydra.compose("config", overrides=overrides, return_hydra_config=with_hydra)
     finally:
         GlobalHydra.instance().hydra = running
+
+
+def check_early(arguments: list[str]) -> str | None:
+    """Check a plain run before Hydra makes its folder and composes twice, so that a mistake is answered at once.
+
+    Args:
+        arguments: flags and overrides.
+
+    Returns:
+        The folder that a run started now would get; None for a sweep and the flags that only show something, which
+        are left to Hydra.
+    """
+    from gaze_exp.command_line import split_flags
+
+    flags, overrides = split_flags(arguments)
+    if not set(flags) <= {"--config-dir", "-cd"}:
+        return None
+    own = flags.get("--config-dir") or flags.get("-cd")
+    cfg = compose([*overrides, "run_dir=."], config_dir=own, with_hydra=True)
+    folder = str(cfg.hydra.run.dir)
+    with open_dict(cfg):
+        del cfg["hydra"]
+    check(cfg)
+    return folder
 
 
 def plain(node: Any) -> Any:
@@ -229,7 +254,7 @@ def remove_if_empty(run_dir: Path) -> None:
     import shutil
 
     made = {path.name for path in run_dir.iterdir()} if run_dir.is_dir() else {"?"}
-    if made <= {".hydra", "gaze_exp.log"} and (run_dir / ".hydra").is_dir():
+    if made <= {".hydra", ".lock", "gaze_exp.log"} and (run_dir / ".hydra").is_dir():
         shutil.rmtree(run_dir)
         with contextlib.suppress(OSError):  # not empty
             for folder in run_dir.parents:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gaze_exp.atomic_write import atomic_write
+from gaze_exp.ranks import as_typed
 
 VERSIONS_OF = (
     "gaze-exp",
@@ -37,7 +38,7 @@ def write_run(path: Path, described: dict[str, Any]) -> None:
     """Write `run.json`; a run that goes on keeps what it said at its start, and lists each time it was resumed."""
     if path.is_file() and any(argument.startswith("resume=") for argument in sys.argv[1:]):
         first = json.loads(path.read_text(encoding="utf-8"))
-        again = {"command": shlex.join(["python", "-m", "gaze_exp", *sys.argv[1:]])}
+        again = {"command": shlex.join(["python", "-m", "gaze_exp", *as_typed(sys.argv[1:])])}
         again |= {key: described[key] for key in ("overrides", "started", "code", "machine")}
         described = first | {"resumed": [*first.get("resumed", []), again]}
     write_json(path, described)
@@ -54,7 +55,7 @@ def python() -> str:
 
 def command_line() -> str:
     """The command that repeats this run from its start, as a person would type it."""
-    arguments = sys.argv[1:]
+    arguments = as_typed(sys.argv[1:])
     # `command_line.rewrite` has put the run's own overrides there; the folder they came from is this run's.
     if any(a.startswith("resume=") and not a.endswith(".ckpt") for a in arguments):
         arguments = [a for a in arguments if not a.startswith(("resume=", "hydra.run.dir="))]
