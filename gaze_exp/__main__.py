@@ -4,6 +4,7 @@ import importlib
 import logging
 import os
 import sys
+import time
 from pathlib import Path
 from typing import NoReturn
 
@@ -14,34 +15,40 @@ from gaze_exp.command_line import config_folders, explain, python_path_of_here, 
 from gaze_exp.config import check, check_early, conf_dir, register_schema, remove_if_empty
 from gaze_exp.errors import ConfigError, DataError
 from gaze_exp.help import help_text
+from gaze_exp.sweep import in_job, multirun
+from gaze_exp.sweep.objective import choose
 
 log = logging.getLogger(__name__)
 
 
-def run(cfg: DictConfig) -> float | None:
-    """Run the actions of a config in order.
-
-    Returns:
-        The last objective an action reports (mean angular error in degrees), for sweeps.
-    """
+def run(cfg: DictConfig) -> None:
+    """Run the actions of a config in order, and tell a sweep that waits for it what came of them."""
     check(cfg)
     log.info("gaze_exp %s: %s -> %s", __version__, ", ".join(cfg.actions), cfg.run_dir)
-    objective = None
+    objectives: dict[str, float] = {}
+    begin = time.monotonic()
     for name in cfg.actions:
         result = importlib.import_module(f"gaze_exp.actions.{name}").run(cfg)
-        objective = objective if result is None else result
+        if result is not None:
+            objectives[name] = float(result)
+    if in_job.is_job():
+        chosen = choose(objectives, wanted=cfg.sweep.objective, folder=Path(cfg.run_dir))
+        in_job.report(objectives, objective=chosen, seconds=time.monotonic() - begin)
     log.info("done: %s", cfg.run_dir)
-    return objective
 
 
 def _run_or_say_why_not(cfg: DictConfig) -> float | None:
+    """What Hydra calls: a run, or a job of a sweep whose launcher has no process of its own for it."""
+    if multirun.is_sweeping():
+        return multirun.run_in_worker(cfg)
     try:
-        return run(cfg)
+        run(cfg)
     except (ConfigError, DataError) as error:
         remove_if_empty(Path(cfg.run_dir))
         if _wants_trace():
             raise
         _refuse(str(error))
+    return None
 
 
 def _wants_trace() -> bool:
@@ -78,6 +85,7 @@ def main() -> None:
     from hydra.errors import HydraException
     from omegaconf.errors import OmegaConfBaseException
 
+    in_job.take_note()
     python_path_of_here()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors reach us instead of Hydra's own printer
     register_schema()

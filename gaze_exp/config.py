@@ -4,15 +4,21 @@ With `command_line` and the actions the only place that knows Hydra. Nothing her
 error answers before the second is over.
 """
 
+import contextlib
+import sys
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import Hardware
 from gaze_exp.signature import check_component
+
+if TYPE_CHECKING:
+    from hydra.core.config_loader import ConfigLoader
 
 ACTIONS = (
     "train",
@@ -76,6 +82,7 @@ class RunSchema:
     force: bool = False
     handback: Any = None
     export_client: Any = None
+    sweep: Any = None
 
 
 def conf_dir() -> str:
@@ -88,9 +95,15 @@ def conf_dir() -> str:
 
 
 def register_schema() -> None:
-    """Make the root types known to Hydra, under the name that `conf/config.yaml` calls."""
+    """Make the root types known to Hydra, under the name that `conf/config.yaml` calls, and our launcher findable.
+
+    Hydra takes a launcher from the namespace `hydra_plugins` alone; ours has its part of it inside the package.
+    """
     from hydra.core.config_store import ConfigStore
 
+    plugins = str(Path(__file__).resolve().parent / "plugins")
+    if plugins not in sys.path:
+        sys.path.append(plugins)
     ConfigStore.instance().store(name="run_schema", node=RunSchema)
 
 
@@ -106,19 +119,32 @@ def compose(overrides: list[str], *, config_dir: str | None = None, with_hydra: 
         The config; `run_dir` is left open until a run has a folder.
     """
     import hydra
-    from hydra.core.global_hydra import GlobalHydra
 
     from gaze_exp.command_line import rewrite
 
-    register_schema()
     overrides = rewrite(overrides)
     if config_dir:
         overrides = [f'hydra.searchpath=["{Path(config_dir).resolve()}"]', *overrides]
+    with hydra_here():
+        return hydra.compose("config", overrides=overrides, return_hydra_config=with_hydra)
+
+
+@contextlib.contextmanager
+def hydra_here() -> "Iterator[ConfigLoader]":
+    """Hydra on the shipped configs, also inside a run, where it would refuse to begin once more.
+
+    Yields:
+        What loads its configs.
+    """
+    import hydra
+    from hydra.core.global_hydra import GlobalHydra
+
+    register_schema()
     running = GlobalHydra.instance().hydra
-    GlobalHydra.instance().hydra = None  # inside a run, Hydra would refuse to begin once more
+    GlobalHydra.instance().hydra = None
     try:
         with hydra.initialize_config_dir(conf_dir(), version_base="1.3"):
-            return hydra.compose("config", overrides=overrides, return_hydra_config=with_hydra)
+            yield GlobalHydra.instance().config_loader()
     finally:
         GlobalHydra.instance().hydra = running
 
@@ -250,7 +276,6 @@ def remove_if_empty(run_dir: Path) -> None:
 
     So are the folders above it, up to the current one, that it leaves empty.
     """
-    import contextlib
     import shutil
 
     made = {path.name for path in run_dir.iterdir()} if run_dir.is_dir() else {"?"}
