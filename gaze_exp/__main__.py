@@ -15,7 +15,7 @@ from gaze_exp.command_line import config_folders, explain, python_path_of_here, 
 from gaze_exp.config import check, check_early, conf_dir, register_schema, remove_if_empty
 from gaze_exp.errors import ConfigError, DataError
 from gaze_exp.help import help_text
-from gaze_exp.sweep import in_job, multirun
+from gaze_exp.sweep import begin, in_job, refusals
 from gaze_exp.sweep.objective import choose
 
 log = logging.getLogger(__name__)
@@ -39,6 +39,8 @@ def run(cfg: DictConfig) -> None:
 
 def _run_or_say_why_not(cfg: DictConfig) -> float | None:
     """What Hydra calls: a run, or a job of a sweep whose launcher has no process of its own for it."""
+    from gaze_exp.sweep import multirun
+
     if multirun.is_sweeping():
         return multirun.run_in_worker(cfg)
     try:
@@ -88,12 +90,16 @@ def main() -> None:
     in_job.take_note()
     python_path_of_here()
     os.environ["HYDRA_FULL_ERROR"] = "1"  # let errors reach us instead of Hydra's own printer
-    register_schema()
     try:
+        refusals.refuse_broken_plugins()
+        register_schema()
         sys.argv[1:] = rewrite(sys.argv[1:])
         config_folders(sys.argv[1:])
         folder = check_early(sys.argv[1:])
-        with ranks.joined(sys.argv[1:], folder=folder) as sys.argv[1:]:
+        with (
+            ranks.joined(sys.argv[1:], folder=folder) as sys.argv[1:],
+            begin.sweeping(sys.argv[1:]) as sys.argv[1:],
+        ):
             hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")(_run_or_say_why_not)()
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped; the same command begins again where it can\n")

@@ -166,6 +166,8 @@ def check_early(arguments: list[str]) -> str | None:
         return None
     own = flags.get("--config-dir") or flags.get("-cd")
     cfg = compose([*overrides, "run_dir=."], config_dir=own, with_hydra=True)
+    if str(cfg.hydra.mode) == "RunMode.MULTIRUN":
+        raise ConfigError("hydra.mode: MULTIRUN makes a sweep of this command; -m would be right")
     folder = str(cfg.hydra.run.dir)
     with open_dict(cfg):
         del cfg["hydra"]

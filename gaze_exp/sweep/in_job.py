@@ -11,8 +11,6 @@ import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from gaze_exp.record import write_json
-
 ENVIRONMENT = "GAZE_EXP_JOB"
 _GRACE_S = 15.0
 _notes: list["JobNote"] = []
@@ -57,6 +55,8 @@ def report(objectives: dict[str, float], *, objective: float | None, seconds: fl
         objective: what the sweep ranks by.
         seconds: that the actions took.
     """
+    from gaze_exp.record import write_json
+
     note = _notes[-1]
     content = {"key": note.key, "objective": objective, "objectives": objectives, "seconds": round(seconds, 2)}
     write_json(Path(str(note.result)), content)

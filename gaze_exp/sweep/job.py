@@ -98,7 +98,7 @@ def run_job(job: Job, *, environment: Mapping[str, str] | None = None, rank: int
 
 def finished(job: Job) -> Outcome | None:
     """The outcome of a job that has been done before with the same content; None where it has to run."""
-    result = _read(job.folder / RESULT)
+    result = read_json(job.folder / RESULT)
     if result.get("key") != job.key:
         return None
     return Outcome(job, DONE, result["objective"], seconds=result["seconds"], was_finished=True)
@@ -216,10 +216,11 @@ def write_book(job: Job, **state: Any) -> None:
 
 def read_book(folder: Path) -> dict[str, Any]:
     """`job.json` of a folder; empty where it has none."""
-    return _read(folder / BOOK)
+    return read_json(folder / BOOK)
 
 
-def _read(path: Path) -> dict[str, Any]:
+def read_json(path: Path) -> dict[str, Any]:
+    """Plain data of a file; empty where there is none, or half of one."""
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError):
