@@ -10,7 +10,7 @@ from typing import NoReturn
 
 from omegaconf import DictConfig
 
-from gaze_exp import __version__, ranks
+from gaze_exp import __version__, ranks, requeue
 from gaze_exp.command_line import config_folders, explain, python_path_of_here, rewrite
 from gaze_exp.config import check, check_early, conf_dir, register_schema, remove_if_empty
 from gaze_exp.errors import ConfigError, DataError
@@ -44,7 +44,8 @@ def _run_or_say_why_not(cfg: DictConfig) -> float | None:
     if multirun.is_sweeping():
         return multirun.run_in_worker(cfg)
     try:
-        run(cfg)
+        with requeue.listening():
+            run(cfg)
     except (ConfigError, DataError) as error:
         remove_if_empty(Path(cfg.run_dir))
         if _wants_trace():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from gaze_exp import checkpoint, hardware
+from gaze_exp import checkpoint, hardware, ranks, requeue
 from gaze_exp.config import build, hardware_of, plain, rebuild, without_weights
 from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import BatchSplit, Hardware
@@ -234,13 +234,22 @@ def trainer_of(cfg: DictConfig, machine: Hardware, batches: BatchSplit, *, num_b
         accumulate_grad_batches=batches.accumulate,
         logger=loggers,
         callbacks=_callbacks(cfg),
-        plugins=[CheckpointWriter()],
+        plugins=[CheckpointWriter(), *_cluster()],
         default_root_dir=cfg.run_dir,
         **({} if limited else {"limit_train_batches": num_batches}),
         enable_progress_bar=sys.stdout.isatty(),
         enable_model_summary=False,
         use_distributed_sampler=False,  # our loaders know their rank
     )
+
+
+def _cluster() -> list[Any]:
+    """SLURM without Lightning's own requeue; `requeue` says why."""
+    if ranks.found().launcher != "slurm":
+        return []
+    from lightning.fabric.plugins.environments.slurm import SLURMEnvironment
+
+    return [SLURMEnvironment(auto_requeue=False)]
 
 
 def _callbacks(cfg: DictConfig) -> list[Any]:
@@ -272,4 +281,8 @@ def _callbacks(cfg: DictConfig) -> list[Any]:
         progress,
         best,
     ]
+    if requeue.is_listening():
+        from gaze_exp.save_at_signal import SaveAtSignal
+
+        callbacks.append(SaveAtSignal(folder / "checkpoints"))
     return callbacks + ([LearningRateMonitor("step")] if cfg.logger else [])

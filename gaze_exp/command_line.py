@@ -34,6 +34,8 @@ def rewrite(arguments: list[str]) -> list[str]:
     overrides = [re.sub(rf"^({_groups()})=null$", r"~\1", override) for override in overrides]
     # No shell expands a tilde behind `key=`, and Hydra's grammar has no word that begins with one.
     overrides = [re.sub(r"=~(?=/|$)", lambda _: f"={Path.home()}", override) for override in overrides]
+    # The same launcher, with what a job of SLURM needs (conf/hydra/launcher/slurm.yaml).
+    overrides = [re.sub("^hydra/launcher=submitit_slurm$", "hydra/launcher=slurm", override) for override in overrides]
     return [word for pair in flags.items() for word in pair if word] + _resumed(overrides)
 
 

@@ -105,6 +105,12 @@ def register_schema() -> None:
     if plugins not in sys.path:
         sys.path.append(plugins)
     ConfigStore.instance().store(name="run_schema", node=RunSchema)
+    OmegaConf.register_new_resolver("gpus", _gpus, replace=True)
+
+
+def _gpus(accelerator: str, devices: int) -> int | None:
+    """GPUs of a node, to be asked of SLURM; `auto` takes what is there."""
+    return devices if accelerator == "gpu" else None
 
 
 def compose(overrides: list[str], *, config_dir: str | None = None, with_hydra: bool = False) -> DictConfig:

@@ -9,7 +9,7 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gaze_exp import assemble, loggers, record
+from gaze_exp import assemble, loggers, record, requeue
 from gaze_exp.config import build, plain
 from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import split
@@ -49,9 +49,12 @@ def run(cfg: DictConfig) -> float:
         record.write_run(Path(cfg.run_dir, "run.json"), described)
     started = time.monotonic()
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=_resume_from(cfg))
-    except SystemExit:  # Lightning's answer to Ctrl-C, after an orderly end
-        _say_how_to_go_on(Path(cfg.run_dir))
+        with requeue.training():
+            trainer.fit(module, datamodule=data, ckpt_path=_resume_from(cfg))
+    except SystemExit as ended:
+        if ended.code == requeue.SAVED:
+            raise
+        _say_how_to_go_on(Path(cfg.run_dir))  # Lightning's answer to Ctrl-C, after an orderly end
         sys.exit(130)
     _leave_other_ranks(trainer)
     loggers.finish(trainer.loggers)

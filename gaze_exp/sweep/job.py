@@ -14,7 +14,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,7 +65,13 @@ class JobError(RuntimeError):
     """A job of a sweep did not end well; says which, why, and where its log is."""
 
 
-def run_job(job: Job, *, environment: Mapping[str, str] | None = None, rank: int = 0) -> Outcome:
+def run_job(
+    job: Job,
+    *,
+    environment: Mapping[str, str] | None = None,
+    rank: int = 0,
+    started: "Callable[[RunningJob], None] | None" = None,
+) -> Outcome:
     """Run one job as a fresh process and wait for it; a finished one is not run again, a half-done one goes on.
 
     Call it in whatever process a launcher provides. That process may be killed: the job ends with it.
@@ -75,6 +81,7 @@ def run_job(job: Job, *, environment: Mapping[str, str] | None = None, rank: int
         environment: set in the job beside what this process has, such as `CUDA_VISIBLE_DEVICES`.
         rank: where a cluster starts the same job several times at once, which of them this is. Rank 0 keeps the
             folder's books; the others run the command alone, and log to `console_rank1.log`, ...
+        started: is told of the process when it has begun.
 
     Returns:
         What became of it: a job that fails is an outcome, no exception.
@@ -82,11 +89,14 @@ def run_job(job: Job, *, environment: Mapping[str, str] | None = None, rank: int
     Raises:
         KeyboardInterrupt: after the job was told to end, and has.
     """
-    if rank == 0 and (before := finished(job)):
-        write_book(job, status=DONE, objective=before.objective, seconds=before.seconds)
+    if before := finished(job):  # whatever the rank: one alone would wait for the others
+        if rank == 0:
+            write_book(job, status=DONE, objective=before.objective, seconds=before.seconds)
         return before
     running = RunningJob(job, environment=environment, rank=rank)
     try:
+        if started:
+            started(running)
         while (outcome := running.outcome()) is None:
             time.sleep(0.05)
     except BaseException:
@@ -152,18 +162,18 @@ class RunningJob:
 
     def interrupt(self) -> None:
         """Send what Ctrl-C sends, to all processes of the job, without waiting."""
-        self._signal(signal.SIGINT)
+        self.send(signal.SIGINT)
 
     def wait_for_end(self) -> None:
         """Wait until a job that was interrupted has ended; another Ctrl-C, or too long a wait, kills it."""
         try:
             self._process.wait(_GRACE_S)
         except (subprocess.TimeoutExpired, KeyboardInterrupt):
-            self._signal(signal.SIGKILL)
+            self.send(signal.SIGKILL)
         self._ended(self._process.wait(), stopped=True)
 
     def _ended(self, code: int, *, stopped: bool) -> Outcome:
-        self._signal(signal.SIGKILL)  # ranks that outlived the first one
+        self.send(signal.SIGKILL)  # ranks that outlived the first one
         os.close(self._lifeline)
         seconds = round(time.monotonic() - self._begin, 2)
         done = finished(self.job) if self.rank == 0 else None
@@ -177,7 +187,8 @@ class RunningJob:
         self._write(status=outcome.status, objective=outcome.objective, why=outcome.why, seconds=seconds, code=code)
         return outcome
 
-    def _signal(self, number: int) -> None:
+    def send(self, number: int) -> None:
+        """Send a signal to all processes of the job."""
         with contextlib.suppress(ProcessLookupError, PermissionError):
             os.killpg(self._process.pid, number)
 

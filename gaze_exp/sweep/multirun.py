@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gaze_exp import ranks, requeue
 from gaze_exp.errors import ConfigError, DataError
 from gaze_exp.sweep.content import job_overrides, key_of
 from gaze_exp.sweep.job import BOOK, DONE, FAILED, Job, JobError, Outcome, read_book, run_job, write_book
@@ -40,7 +41,11 @@ def run_in_worker(cfg: "DictConfig") -> float | None:
 
     hydra = HydraConfig.get()
     job = _job_of(cfg, number=int(hydra.job.num), folder=Path(hydra.runtime.output_dir))
-    returned = _returned(run_job(job), sweeper=hydra.sweeper)
+    with requeue.Handover() as handover:
+        outcome = run_job(job, rank=ranks.found().rank, started=lambda running: handover.to(running.send))
+        if outcome.status != DONE:
+            handover.requeue_if_told()
+    returned = _returned(outcome, sweeper=hydra.sweeper)
     if isinstance(returned, JobError):
         raise returned
     return returned

@@ -20,7 +20,7 @@ EXTRAS = {
     "hydra/launcher=joblib": Extra("hydra_plugins.hydra_joblib_launcher", "sweep"),
     "hydra/sweeper=optuna": Extra("hydra_plugins.hydra_optuna_sweeper", "sweep"),
     "hydra/launcher=submitit_local": Extra("hydra_plugins.hydra_submitit_launcher", "slurm"),
-    "hydra/launcher=submitit_slurm": Extra("hydra_plugins.hydra_submitit_launcher", "slurm"),
+    "hydra/launcher=slurm": Extra("hydra_plugins.hydra_submitit_launcher", "slurm"),
 }
 BREAKS_HYDRA = {"hydra-ax-sweeper": (1, 2), "hydra-rq-launcher": (1, 2)}
 """Up to these versions, their settings are dataclasses that Python 3.11 and later refuse, at Hydra's every start."""
