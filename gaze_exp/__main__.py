@@ -15,6 +15,7 @@ from gaze_exp.command_line import config_folders, explain, python_path_of_here, 
 from gaze_exp.config import check, check_early, conf_dir, register_schema, remove_if_empty
 from gaze_exp.errors import ConfigError, DataError
 from gaze_exp.help import help_text
+from gaze_exp.remote.entry import hand_over, is_meant
 from gaze_exp.sweep import begin, in_job, refusals
 from gaze_exp.sweep.objective import choose
 
@@ -71,7 +72,7 @@ def _show_help() -> None:
 
 
 def _reason(error: Exception) -> str:
-    if isinstance(error, ConfigError):
+    if isinstance(error, (ConfigError, DataError)):
         return str(error)
     if isinstance(error, OSError) and error.errno:  # Hydra's missing config is an OSError too
         where = error.filename or "a file"
@@ -96,6 +97,8 @@ def main() -> None:
         register_schema()
         sys.argv[1:] = rewrite(sys.argv[1:])
         config_folders(sys.argv[1:])
+        if is_meant(sys.argv[1:]) and (status := hand_over(sys.argv[1:])) is not None:
+            sys.exit(status)
         folder = check_early(sys.argv[1:])
         with (
             ranks.joined(sys.argv[1:], folder=folder) as sys.argv[1:],
@@ -105,7 +108,7 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.stderr.write("\nstopped; the same command begins again where it can\n")
         sys.exit(130)
-    except (ConfigError, HydraException, OmegaConfBaseException, OSError) as error:
+    except (ConfigError, DataError, HydraException, OmegaConfBaseException, OSError) as error:
         if _wants_trace():
             raise
         _refuse(_reason(error))

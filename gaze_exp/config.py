@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import Hardware
+from gaze_exp.remote.settings import Remote
 from gaze_exp.signature import check_component
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ class RunSchema:
     augment: Any = None
     logger: Any = None
     hardware: Hardware = field(default_factory=Hardware)
+    remote: Remote = field(default_factory=Remote)
+    dry_run: bool = False
     task_name: str = "run"
     run_name: str | None = None
     seed: int = 0

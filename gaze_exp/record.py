@@ -75,7 +75,7 @@ def describe(overrides: list[str]) -> dict[str, Any]:
         "command": command_line(),
         "overrides": overrides,
         "started": time.strftime("%Y-%m-%dT%H:%M:%S%z"),
-        "code": _code(),
+        "code": code(),
         "machine": machine(),
         "versions": {name: _version(name) for name in VERSIONS_OF},
     }
@@ -113,11 +113,15 @@ def _cpu_name() -> str:
     return names[0] if names else platform.machine()
 
 
-def _code() -> dict[str, Any]:
-    """Commit of the checkout that runs, with what was changed since; empty for an installed package."""
+def code() -> dict[str, Any]:
+    """Commit of the checkout that runs, with what was changed since; empty for an installed package.
+
+    Code that was sent to another machine brings along what it was there.
+    """
     folder = Path(__file__).resolve().parent.parent
     if not (folder / ".git").exists():
-        return {"commit": None, "diff": None}
+        sent = folder / "gaze_exp" / "commit.json"
+        return json.loads(sent.read_text(encoding="utf-8")) if sent.is_file() else {"commit": None, "diff": None}
     commit = _git(folder, "rev-parse", "HEAD")
     return {"commit": commit or None, "diff": _git(folder, "diff", "HEAD")[:200_000] or None}
 
