@@ -28,7 +28,7 @@ def run(cfg: DictConfig) -> None:
     log.info("gaze_exp %s: %s -> %s", __version__, ", ".join(cfg.actions), cfg.run_dir)
     objectives: dict[str, float] = {}
     begin = time.monotonic()
-    for name in cfg.actions:
+    for name in filter(ranks.takes_part, cfg.actions):
         result = importlib.import_module(f"gaze_exp.actions.{name}").run(cfg)
         if result is not None:
             objectives[name] = float(result)

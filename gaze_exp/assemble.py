@@ -1,9 +1,9 @@
 """From a config to the objects of a run: data, module, trainer."""
 
 import logging
-import os
 import sys
-import warnings
+from contextlib import nullcontext
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,27 +27,29 @@ DECIDED_ELSEWHERE = {"batch_size": "global_batch", "num_workers": "hardware.num_
 
 
 def machine_of(cfg: DictConfig) -> Hardware:
-    """Resolve the machine, set what is global to a process, and quieten what only repeats itself."""
-    import lightning  # noqa: F401  (its own log handler must exist before it can be cleared)
+    """Resolve the machine, and set what is global to a process."""
     import torch
 
-    machine = hardware.resolve(hardware_of(cfg))
-    # Under Hydra every line of Lightning's would come twice: by its own handler and by the root's.
-    for name in ("lightning", "lightning.pytorch", "lightning.fabric"):
-        logging.getLogger(name).handlers.clear()
-    for name in ("lightning.pytorch.utilities.rank_zero", "lightning.pytorch.accelerators.cuda"):
-        logging.getLogger(name).setLevel(logging.WARNING)
-    warnings.filterwarnings("ignore", message=".*LeafSpec.*is deprecated.*")
-    warnings.filterwarnings("ignore", message=".*does not have many workers.*")
-    warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")  # resumed
-    warnings.filterwarnings("ignore", message=".*smaller than the logging interval.*")
-    warnings.filterwarnings("ignore", message="Found .* in eval mode at the start of training")  # frozen batch norm
-    warnings.filterwarnings("ignore", message=".*lr_scheduler.step.*before.*optimizer.step.*")
-    if any(os.environ.get(name, "0") != "0" for name in ("RANK", "LOCAL_RANK", "NODE_RANK")):
-        logging.getLogger().setLevel(logging.WARNING)  # one process speaks for all
+    from gaze_exp.quiet import quieten
+
+    launch = ranks.found()
+    asked = hardware.launched(
+        hardware_of(cfg), launcher=launch.launcher, per_node=launch.per_node, num_nodes=launch.num_nodes
+    )
+    machine = hardware.resolve(asked)
+    if asked.accelerator == "auto":
+        _say_once(hardware.say_what_was_chosen(asked, machine), run_dir=cfg.run_dir)
+    quieten()
     if machine.tf32:
         torch.set_float32_matmul_precision("high")
     return machine
+
+
+@cache
+def _say_once(text: str, *, run_dir: str) -> None:
+    """Every action of a run asks for the machine; the user wants to hear of it once."""
+    del run_dir
+    log.info(text)
 
 
 def data_of(
@@ -83,7 +85,8 @@ def data_of(
     data: LightningDataModule = build(
         node, key="data", batch_size=device_batch, num_workers=machine.num_workers, seed=cfg.seed
     )
-    data.prepare_data()
+    with ranks.first_goes_first("data") if saved is None else nullcontext():
+        data.prepare_data()
     data.setup("fit" if saved is None else "test")
     return data
 
@@ -149,6 +152,7 @@ def module_of(cfg: DictConfig, machine: Hardware, data: Any, *, model: "nn.Modul
         seed=cfg.seed,
         provenance=provenance,
         channels_last=machine.channels_last,
+        sync_batchnorm=machine.sync_batchnorm,
     )
     if machine.compile:
         module.model.compile()  # keeps the names of the weights; torch.compile(model) would not
@@ -220,6 +224,7 @@ def trainer_of(cfg: DictConfig, machine: Hardware, batches: BatchSplit, *, num_b
         num_batches: of an epoch, from `whole_steps`.
     """
     from gaze_exp.checkpoint_writer import CheckpointWriter
+    from gaze_exp.strategy import strategy_of
 
     limited = cfg.trainer.get("limit_train_batches", 1.0) != 1.0 or num_batches is None
     loggers = [build(node, key=f"logger.{name}") for name, node in (cfg.logger or {}).items()]
@@ -229,7 +234,7 @@ def trainer_of(cfg: DictConfig, machine: Hardware, batches: BatchSplit, *, num_b
         accelerator=machine.accelerator,
         devices=machine.devices,
         num_nodes=machine.num_nodes,
-        strategy=machine.strategy,
+        strategy=strategy_of(machine),
         precision=machine.precision,
         accumulate_grad_batches=batches.accumulate,
         logger=loggers,
@@ -261,6 +266,7 @@ def _callbacks(cfg: DictConfig) -> list[Any]:
     )
 
     from gaze_exp.callbacks import History, PlainProgress, ValidationPictures
+    from gaze_exp.rank_watch import RankWatch
 
     folder = Path(cfg.run_dir)
     best = ModelCheckpoint(
@@ -279,6 +285,7 @@ def _callbacks(cfg: DictConfig) -> list[Any]:
         ValidationPictures(folder / "pictures"),
         stop,
         progress,
+        RankWatch(folder),
         best,
     ]
     if requeue.is_listening():

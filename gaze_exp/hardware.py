@@ -19,8 +19,9 @@ class Hardware:
     devices: int = 1
     """Devices in each node."""
     num_nodes: int = 1
+    """Machines; several are started by torchrun, by srun, or by one command on each."""
     strategy: str = "auto"
-    """Lightning's name of how several devices work together."""
+    """How several devices work together: auto (ddp), ddp, fsdp for a model that outgrows one, or Lightning's name."""
     precision: str = "auto"
     """32-true, bf16-mixed, ...; auto: bf16-mixed on a GPU, else 32-true."""
     num_workers: int = 2
@@ -30,6 +31,14 @@ class Hardware:
     channels_last: bool = True
     compile: bool = False
     tf32: bool = True
+    """Multiply float32 matrices with 10 bits of mantissa, on a GPU that can."""
+    sync_batchnorm: bool = True
+    """Take batch norm's statistics over all devices; otherwise the number of devices changes what is learned."""
+
+    @property
+    def num_devices(self) -> int:
+        """Devices in all nodes."""
+        return self.devices * self.num_nodes
 
     @property
     def torch_device(self) -> str:
@@ -67,7 +76,7 @@ def split(hardware: Hardware, global_batch: int) -> BatchSplit:
         >>> print(split(Hardware(devices=8, max_device_batch=32), 512))
         512 samples a step = 8 x 32 x 2 accumulated
     """
-    num_devices = hardware.devices * hardware.num_nodes
+    num_devices = hardware.num_devices
     share, rest = divmod(global_batch, num_devices)
     if rest or share < 1:
         below = max(global_batch // num_devices, 1) * num_devices
@@ -85,6 +94,27 @@ def split(hardware: Hardware, global_batch: int) -> BatchSplit:
     return BatchSplit(device_batch=share // accumulate, accumulate=accumulate, num_devices=num_devices)
 
 
+def steps_per_epoch(batches: BatchSplit, *, num_batches: int | None, limit: float = 1.0) -> int | None:
+    """Optimiser steps of an epoch.
+
+    Args:
+        batches: how the global batch is spread.
+        num_batches: batches of a device in an epoch; None where that is not known beforehand.
+        limit: the Trainer's `limit_train_batches`: a number of batches, or a fraction below or equal 1.0.
+
+    Returns:
+        The number; None where that of the batches is not known.
+
+    Example:
+        >>> steps_per_epoch(BatchSplit(device_batch=8, accumulate=2, num_devices=1), num_batches=12)
+        6
+    """
+    if num_batches is None:
+        return None
+    taken = min(num_batches, limit) if isinstance(limit, int) else int(num_batches * limit)
+    return -(-taken // batches.accumulate)
+
+
 def resolve(hardware: Hardware) -> Hardware:
     """Fill in what `auto` leaves open, and refuse what is not there.
 
@@ -99,23 +129,79 @@ def resolve(hardware: Hardware) -> Hardware:
     """
     import torch
 
-    num_gpus = torch.cuda.device_count()
+    gpus = [torch.cuda.get_device_name(index) for index in range(torch.cuda.device_count())]
     has_mps = torch.backends.mps.is_available()
-    there = [f"{num_gpus} CUDA GPU(s)"] if num_gpus else []
-    there += ["an Apple GPU (MPS)"] * has_mps + ["a CPU"]
     accelerator = hardware.accelerator
     if accelerator == "auto":
-        accelerator = "gpu" if num_gpus else "mps" if has_mps else "cpu"
+        accelerator = "gpu" if gpus else "mps" if has_mps else "cpu"
     known = {"cpu", "gpu", "mps"}
     if accelerator not in known:
         raise ConfigError(f"hardware.accelerator: {accelerator!r} is not known; auto, cpu, gpu or mps is")
-    fits = "hardware=gpu hardware.devices=" + str(num_gpus) if num_gpus else "hardware=auto"
-    if (accelerator == "gpu" and num_gpus < hardware.devices) or (accelerator == "mps" and not has_mps):
+    there = {"gpu": len(gpus), "mps": int(has_mps), "cpu": hardware.devices}[accelerator]
+    if there < hardware.devices:
+        fits = f"hardware=gpu hardware.devices={len(gpus)}" if gpus else "hardware=mac" if has_mps else "hardware=auto"
         raise ConfigError(
             f"hardware: {hardware.name} asks for {hardware.devices} {accelerator} device(s), "
-            f"here is {' and '.join(there)}; {fits} fits"
+            f"here is {_what_is_here(gpus, has_mps=has_mps)}; {fits} fits"
         )
     precision = hardware.precision
     if precision == "auto":
         precision = "bf16-mixed" if accelerator == "gpu" else "32-true"
     return dataclasses.replace(hardware, accelerator=accelerator, precision=precision)
+
+
+def _what_is_here(gpus: list[str], *, has_mps: bool) -> str:
+    there = [f"{len(gpus)} CUDA GPU(s) ({', '.join(sorted(set(gpus)))})"] if gpus else []
+    there += ["an Apple GPU (MPS)"] * has_mps + ["a CPU"]
+    return " and ".join(there)
+
+
+def say_what_was_chosen(asked: Hardware, chosen: Hardware) -> str:
+    """One line about what `hardware=auto` came to, and how more of the machine would be used.
+
+    Args:
+        asked: as configured.
+        chosen: the same, resolved.
+    """
+    import torch
+
+    num_gpus = torch.cuda.device_count()
+    here = {
+        "gpu": f"CUDA GPU {torch.cuda.get_device_name(0)}" if num_gpus else "",
+        "mps": "no CUDA GPU, but Apple's (MPS)",
+        "cpu": "no GPU here, so the CPU",
+    }[chosen.accelerator]
+    more = f"; hardware=gpu hardware.devices={num_gpus} uses all {num_gpus}" if num_gpus > chosen.num_devices else ""
+    return f"hardware={asked.name}: {here}, {chosen.num_devices} device(s), {chosen.precision}{more}"
+
+
+def launched(hardware: Hardware, *, launcher: str, per_node: int, num_nodes: int) -> Hardware:
+    """Agree with the launcher about the number of processes: it has started them already.
+
+    Args:
+        hardware: as configured; one device in one node leaves the numbers to the launcher.
+        launcher: its name.
+        per_node: processes it started on each node; 0 where it leaves that to us.
+        num_nodes: nodes it uses; 0 where it does not know.
+
+    Returns:
+        The same with the launcher's numbers.
+
+    Raises:
+        ConfigError: other numbers were asked for, or several nodes without a launcher that spans them.
+    """
+    asked = (hardware.devices, hardware.num_nodes)
+    if not per_node:
+        if hardware.num_nodes > 1 and not num_nodes:
+            raise ConfigError(
+                f"hardware.num_nodes: {hardware.num_nodes}, but this was started on one; torchrun "
+                f"--nnodes={hardware.num_nodes} or srun --nodes={hardware.num_nodes} starts all, or NODE_RANK, "
+                "MASTER_ADDR and MASTER_PORT on each say which it is"
+            )
+        return hardware
+    if asked not in {(1, 1), (per_node, num_nodes)}:
+        raise ConfigError(
+            f"hardware.devices: {asked[0]} in {asked[1]} node(s) were asked for, and {launcher} started {per_node} "
+            f"in {num_nodes}; hardware.devices={per_node} hardware.num_nodes={num_nodes} would be right"
+        )
+    return dataclasses.replace(hardware, devices=per_node, num_nodes=num_nodes)

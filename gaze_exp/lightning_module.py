@@ -7,11 +7,13 @@ import lightning
 import torch
 from lightning.pytorch.plugins.precision import MixedPrecision, Precision
 from lightning.pytorch.utilities import GradClipAlgorithmType
-from torch import Tensor, nn
+from torch import Tensor, distributed, nn
 from torch.optim import Optimizer
 
 from gaze_exp.batch import GazeBatch, GazeOutput, model_inputs
 from gaze_exp.metrics import AngularError, MaskIoU
+from gaze_exp.strategy import share_out
+from gaze_exp.synced_norm import sync_batch_norm
 
 
 class GazeModule(lightning.LightningModule):
@@ -27,6 +29,7 @@ class GazeModule(lightning.LightningModule):
         seed: int,
         provenance: dict[str, Any],
         channels_last: bool = False,
+        sync_batchnorm: bool = False,
     ) -> None:
         """Keep the parts.
 
@@ -38,6 +41,7 @@ class GazeModule(lightning.LightningModule):
             seed: of every random draw; with epoch, batch and rank it decides each step's draws.
             provenance: plain data that checkpoints carry: config, training persons, constant baseline.
             channels_last: memory format of convolution weights.
+            sync_batchnorm: several devices take batch norm's statistics together.
         """
         super().__init__()
         self.model = model.to(memory_format=torch.channels_last) if channels_last else model
@@ -46,12 +50,19 @@ class GazeModule(lightning.LightningModule):
         self.optim = optim
         self.seed = seed
         self.provenance = provenance
+        self.sync_batchnorm = sync_batchnorm
         self.val_error = AngularError()
         self.val_iou = MaskIoU()
 
     def forward(self, batch: GazeBatch) -> GazeOutput:
         """Run the model on the keys it names."""
         return cast("GazeOutput", self.model(**model_inputs(self.model, batch)))
+
+    def configure_model(self) -> None:
+        """Fit the model to the devices that train it together; called with their processes running."""
+        if self.sync_batchnorm and self.trainer.world_size > 1:
+            sync_batch_norm(self.model, on_gpu=self.trainer.strategy.root_device.type == "cuda")
+        share_out([self.model, self.loss], strategy=self.trainer.strategy)
 
     def on_train_start(self) -> None:
         """Validate between optimiser steps: a checkpoint holds no gradient that is half summed up."""
@@ -71,7 +82,9 @@ class GazeModule(lightning.LightningModule):
         batch = self.augment(batch)
         losses: dict[str, Tensor] = self.loss(self(batch), batch)
         size = len(batch["gaze"])
-        self.log("train/loss", losses["total"], on_step=True, on_epoch=True, prog_bar=True, batch_size=size)
+        # Lightning's own `sync_dist` has a barrier in each step.
+        shown = _mean_over_ranks(losses["total"].detach())
+        self.log("train/loss", shown, on_step=True, on_epoch=True, prog_bar=True, batch_size=size)
         return losses["total"]
 
     def validation_step(self, batch: GazeBatch, batch_idx: int) -> GazeOutput:
@@ -115,6 +128,14 @@ class GazeModule(lightning.LightningModule):
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Carry what evaluation, export and prediction need, as plain data."""
         checkpoint["gaze_exp"] = self.provenance
+
+
+def _mean_over_ranks(value: Tensor) -> Tensor:
+    if not distributed.is_available() or not distributed.is_initialized():
+        return value
+    value = value.clone()
+    distributed.all_reduce(value)
+    return value / distributed.get_world_size()
 
 
 def _step_seed(*parts: int) -> int:

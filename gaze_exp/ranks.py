@@ -46,6 +46,10 @@ class Launch:
     """The same in every rank and in every restart, and in no other launch; empty where a restart has no name."""
     restarts: int = 0
     """How often the launcher has started this again."""
+    per_node: int = 0
+    """Processes that the launcher started on each node; 0 where it leaves that to us."""
+    num_nodes: int = 0
+    """Nodes that it uses; 0 where it does not know."""
 
     @property
     def is_first(self) -> bool:
@@ -69,6 +73,8 @@ def found(environment: Mapping[str, str] | None = None) -> Launch:
             port=int(env["MASTER_PORT"]),
             identity=f"torchrun {env['TORCHELASTIC_RUN_ID']}",
             restarts=int(env.get("TORCHELASTIC_RESTART_COUNT", "0")),
+            per_node=int(env["LOCAL_WORLD_SIZE"]),
+            num_nodes=int(env["GROUP_WORLD_SIZE"]),
         )
     if _in_slurm(env):
         return _of_slurm(env)
@@ -76,7 +82,8 @@ def found(environment: Mapping[str, str] | None = None) -> Launch:
         return Launch(launcher="lightning", rank=int(env["LOCAL_RANK"]), world_size=int(env.get("WORLD_SIZE", "2")))
     if {"NODE_RANK", "MASTER_ADDR", "MASTER_PORT"} <= set(env):
         address, port = env["MASTER_ADDR"], int(env["MASTER_PORT"])
-        return Launch(launcher="nodes", rank=int(env["NODE_RANK"]), world_size=2, address=address, port=port)
+        rank = int(env["NODE_RANK"])
+        return Launch(launcher="nodes", rank=rank, world_size=2, address=address, port=port, num_nodes=2)
     return Launch()
 
 
@@ -91,14 +98,18 @@ def _of_slurm(env: Mapping[str, str]) -> Launch:
     """As Lightning's SLURMEnvironment has it, since its ranks meet there."""
     first = re.sub(r"\[(.*?)[,-].*\]|\[(.*?)\]", r"\1\2", env.get("SLURM_NODELIST", "127.0.0.1"))
     job = env["SLURM_JOB_ID"]
+    world_size = int(env.get("SLURM_STEP_NUM_TASKS", env.get("SLURM_NTASKS", "1")))
+    num_nodes = int(env.get("SLURM_STEP_NUM_NODES", env.get("SLURM_NNODES", "1")))
     return Launch(
         launcher="slurm",
         rank=int(env["SLURM_PROCID"]),
-        world_size=int(env.get("SLURM_STEP_NUM_TASKS", env.get("SLURM_NTASKS", "1"))),
+        world_size=world_size,
         address=env.get("MASTER_ADDR", first.split(" ")[0].split(",")[0]),
         port=int(env.get("MASTER_PORT", int(job[-4:]) + 15000)),
         identity=f"slurm {job}",
         restarts=int(env.get("SLURM_RESTART_COUNT", "0")),
+        per_node=world_size // num_nodes,
+        num_nodes=num_nodes,
     )
 
 
@@ -125,7 +136,8 @@ def joined(arguments: list[str], *, folder: str | None) -> Iterator[list[str]]:
     elif launch.launcher == "lightning":
         yield _silenced(arguments, launch.rank)
     elif not launch.is_first:
-        folder, goes_on = _hear(launch)
+        said = json.loads(_hear(launch, "run", patience=WAIT))
+        folder, goes_on = said["folder"], said["goes_on"]
         yield _silenced(_with(arguments, folder, goes_on=goes_on), launch.rank)
     elif launch.launcher == "alone" and not _is_named(arguments) and not Path(folder).exists():  # new, by the clock
         yield arguments
@@ -136,6 +148,38 @@ def joined(arguments: list[str], *, folder: str | None) -> Iterator[list[str]]:
             if launch.world_size > 1:
                 _store(launch).set("run", json.dumps({"folder": folder, "goes_on": goes_on}))
             yield arguments
+
+
+@contextmanager
+def first_goes_first(what: str) -> Iterator[None]:
+    """Let rank 0 do something that the others then find done, such as rendering the data.
+
+    Lightning starts its children only after that.
+
+    Args:
+        what: its name, used once.
+
+    Raises:
+        ConfigError: rank 0 ended before it was done.
+    """
+    launch = found()
+    if launch.world_size == 1 or launch.launcher == "lightning":
+        yield
+        return
+    if not launch.is_first:
+        _hear(launch, what, patience=timedelta(days=7))
+    yield
+    if launch.is_first:
+        _store(launch).set(what, "done")
+
+
+def takes_part(action: str) -> bool:
+    """Whether this process has a share in an action: all ranks train, and rank 0 does everything else.
+
+    Args:
+        action: its name.
+    """
+    return action == "train" or found().is_first
 
 
 def as_typed(arguments: Iterable[str]) -> list[str]:
@@ -185,16 +229,17 @@ def _silenced(arguments: list[str], rank: int) -> list[str]:
     ]
 
 
-def _hear(launch: Launch) -> tuple[str, bool]:
-    """Wait until rank 0 has the folder."""
+def _hear(launch: Launch, what: str, *, patience: timedelta) -> str:
+    """Wait for what rank 0 has to say."""
     try:
-        said = json.loads(_store(launch).get("run").decode())
+        store = _store(launch)
+        store.wait([what], patience)
+        return store.get(what).decode()
     except RuntimeError as error:  # torch's errors of a store are
         raise ConfigError(
             f"rank {launch.rank} of {launch.launcher}: no word from rank 0 at {launch.address}:{launch.port}; its own "
             "message says why, or it was never started, or MASTER_ADDR and MASTER_PORT are not where it is"
         ) from error
-    return said["folder"], said["goes_on"]
 
 
 _stores: dict[Launch, "Store"] = {}

@@ -9,10 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gaze_exp import assemble, loggers, record, requeue
+from gaze_exp import assemble, loggers, ranks, record, requeue
 from gaze_exp.config import build, plain
 from gaze_exp.errors import ConfigError
-from gaze_exp.hardware import split
+from gaze_exp.hardware import split, steps_per_epoch
 
 log = logging.getLogger(__name__)
 
@@ -28,6 +28,7 @@ def run(cfg: DictConfig) -> float:
     """
     import lightning
 
+    _refuse_to_overwrite(cfg)
     machine = assemble.machine_of(cfg)
     batches = split(machine, cfg.global_batch)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -35,30 +36,55 @@ def run(cfg: DictConfig) -> float:
     model = build(cfg.model, key="model")  # first: weights that cannot be had should not wait for the data
     data = assemble.data_of(cfg, machine, device_batch=batches.device_batch)
     module = assemble.module_of(cfg, machine, data, model=model)
-    trainer = assemble.trainer_of(cfg, machine, batches, num_batches=assemble.whole_steps(data, batches))
+    num_batches = assemble.whole_steps(data, batches)
+    steps = steps_per_epoch(batches, num_batches=num_batches, limit=cfg.trainer.get("limit_train_batches", 1.0))
+    trainer = assemble.trainer_of(cfg, machine, batches, num_batches=num_batches)
     num_parameters = sum(p.numel() for p in module.model.parameters())
     log.info(
-        "train: %s, %.2f M parameters, on %s (%s); %s",
+        "train: %s, %.2f M parameters, on %s (%s); %s, %s steps an epoch",
         type(module.model).__name__, num_parameters / 1e6, machine.accelerator, machine.precision, batches,
+        "no known number of" if steps is None else steps,
     )  # fmt: skip
     described = record.describe(assemble.overrides_of_run()) | {
-        "hardware": vars(machine), "batch": vars(batches), "num_parameters": num_parameters, "data": data.summary(),
-        "config": plain(cfg),
+        "hardware": vars(machine), "batch": vars(batches) | {"steps_per_epoch": steps},
+        "num_parameters": num_parameters, "data": data.summary(), "config": plain(cfg),
     }  # fmt: skip
     if trainer.is_global_zero:
         record.write_run(Path(cfg.run_dir, "run.json"), described)
     started = time.monotonic()
-    try:
-        with requeue.training():
-            trainer.fit(module, datamodule=data, ckpt_path=_resume_from(cfg))
-    except SystemExit as ended:
-        if ended.code == requeue.SAVED:
-            raise
-        _say_how_to_go_on(Path(cfg.run_dir))  # Lightning's answer to Ctrl-C, after an orderly end
-        sys.exit(130)
+    _fit(cfg, trainer, module=module, data=data)
     _leave_other_ranks(trainer)
     loggers.finish(trainer.loggers)
     return _finish(trainer, seconds=time.monotonic() - started)
+
+
+def _fit(cfg: DictConfig, trainer: Any, *, module: Any, data: Any) -> None:
+    from gaze_exp.rank_watch import lost_peer
+
+    folder = Path(cfg.run_dir)
+    try:
+        with requeue.training():
+            trainer.fit(module, datamodule=data, ckpt_path=_resume_from(cfg))
+    except RuntimeError as error:
+        lost = lost_peer(error, folder=folder)
+        if lost is None:
+            raise
+        raise lost from error
+    except SystemExit as ended:
+        if ended.code == requeue.SAVED:
+            raise
+        _say_how_to_go_on(folder)  # Lightning's answer to Ctrl-C, after an orderly end
+        sys.exit(130)
+
+
+def _refuse_to_overwrite(cfg: DictConfig) -> None:
+    """A run begins in a folder without one; nothing is lost because a name was used twice."""
+    folder = Path(cfg.run_dir)
+    if ranks.found().is_first and not cfg.resume and (folder / "checkpoints" / "last.ckpt").is_file():
+        raise ConfigError(
+            f"run_dir: {folder} holds a run already; resume={folder} to go on with it, or "
+            "hydra.run.dir=ANOTHER_FOLDER, would be right"
+        )
 
 
 def _leave_other_ranks(trainer: Any) -> None:
