@@ -5,6 +5,7 @@ import json
 import logging
 import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -15,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from gaze_exp.command_line import split_flags
 from gaze_exp.errors import ConfigError
+from gaze_exp.sweep.job import end_strays, quoted
 from gaze_exp.sweep.refusals import refuse_for_one_run, refuse_missing_extras
 
 if TYPE_CHECKING:
@@ -71,10 +73,12 @@ def sweeping(arguments: list[str]) -> Iterator[list[str]]:
         try:
             yield [*arguments, *sweep.more]
         except KeyboardInterrupt:
+            end_strays(sweep.folder, attempt=attempt)
             _sum_up(sweep, attempt)
             raise
         except Exception as error:
             if _sum_up(sweep, attempt) == 0:
+                _remove_if_nothing_began(sweep.folder)
                 raise
             log.warning("sweep: ended by %s", str(error).strip() or type(error).__name__)
             sys.exit(1)
@@ -86,8 +90,8 @@ def sweeping(arguments: list[str]) -> Iterator[list[str]]:
 
 def is_sweep(arguments: list[str]) -> bool:
     """Whether a command asks for a sweep, and not just to be shown something of it."""
-    flags, overrides = split_flags(arguments)
-    asks = bool({"-m", "--multirun"} & set(flags)) or "hydra.mode=MULTIRUN" in overrides
+    flags, _ = split_flags(arguments)
+    asks = bool({"-m", "--multirun"} & set(flags))
     return asks and set(flags) <= {"-m", "--multirun", "--config-dir", "-cd"}
 
 
@@ -97,9 +101,7 @@ def _prepare(flags: dict[str, str], overrides: list[str]) -> Sweep:
     config_dir = flags.get("--config-dir") or flags.get("-cd")
     config = _check_values(overrides, config_dir=config_dir)
     hydra = config.hydra
-    more = []
-    if _draws_at_random(hydra.sweeper):
-        more.append("hydra.sweeper.sampler.seed=0")  # so that a sweep that goes on draws the same again
+    more = _optuna_defaults(config, overrides)
     its_content = sorted(each for each in overrides if not each.startswith(_NOT_ITS_CONTENT))
     key = json.dumps([*its_content, f"--config-dir={config_dir}"])
     folder = _folder(config, overrides, key=key)
@@ -109,7 +111,7 @@ def _prepare(flags: dict[str, str], overrides: list[str]) -> Sweep:
         folder=folder.absolute(),
         key=key,
         command=shlex.join(["python", "-m", "gaze_exp", *(w for pair in flags.items() for w in pair if w), *overrides]),
-        more=(*more, f"hydra.sweep.dir={_quoted(folder)}"),
+        more=(*more, f"hydra.sweep.dir={quoted(folder)}"),
         maximise="maximize" in str(hydra.sweeper.get("direction", "")),
         flags=("--config-dir", config_dir) if config_dir else (),
     )
@@ -159,9 +161,18 @@ def _values(override: "Override") -> list[str]:
     return values
 
 
-def _draws_at_random(sweeper: Any) -> bool:
-    sampler = sweeper.get("sampler")
-    return sampler is not None and "seed" in sampler and sampler.seed is None
+def _optuna_defaults(config: "DictConfig", overrides: list[str]) -> list[str]:
+    """Where Optuna's own defaults would spoil a sweep, ours, unless a person has typed another."""
+    sweeper = config.hydra.sweeper
+    if "max_failure_rate" not in sweeper:
+        return []
+    ours = {
+        "hydra.sweeper.max_failure_rate": 1.0,  # a trial that fails costs itself
+        "hydra.sweeper.n_jobs": config.hydra.launcher.get("num_slots", sweeper.n_jobs),  # drawn at once
+    }
+    if sweeper.sampler.get("seed", 0) is None:
+        ours["hydra.sweeper.sampler.seed"] = 0  # a sweep that goes on draws the same again, and finds it done
+    return [f"{key}={value}" for key, value in ours.items() if not any(o.startswith(f"{key}=") for o in overrides)]
 
 
 def _folder(config: "DictConfig", overrides: list[str], *, key: str) -> Path:
@@ -219,14 +230,13 @@ def _write(sweep: Sweep, *, finished: bool) -> None:
     write_json(sweep.folder / SWEEP, {"key": sweep.key, "command": sweep.command, "finished": finished})
 
 
+def _remove_if_nothing_began(folder: Path) -> None:
+    if {path.name for path in folder.iterdir()} <= {SWEEP, ".lock", "multirun.yaml"}:
+        shutil.rmtree(folder)
+
+
 def _sum_up(sweep: Sweep, attempt: str) -> int:
     """Write and say what came of the sweep; the number of jobs that failed."""
     from gaze_exp.sweep.summary import summarise
 
     return summarise(sweep.folder, attempt=attempt, command=sweep.command, maximise=sweep.maximise)
-
-
-def _quoted(path: Path) -> str:
-    from gaze_exp.sweep.job import quoted
-
-    return quoted(path)

@@ -10,6 +10,7 @@ import dataclasses
 import json
 import logging
 import os
+import platform
 import signal
 import subprocess
 import sys
@@ -19,7 +20,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gaze_exp.record import write_json
 from gaze_exp.sweep.in_job import ENVIRONMENT, JobNote
 from gaze_exp.sweep.waiting import wait_until_free
 
@@ -139,7 +139,6 @@ class RunningJob:
         # The job reads one end until nobody holds the other: then its sweep is gone, and so shall it be.
         its_end, self._lifeline = os.pipe()
         note = JobNote(key=job.key, result=None if rank else str(job.folder / RESULT), lifeline=its_end)
-        self._write(status="running")
         self._log_start = self._log.stat().st_size if self._log.is_file() else 0
         with self._log.open("ab") as console:
             self._process = subprocess.Popen(
@@ -152,6 +151,7 @@ class RunningJob:
                 process_group=0,  # Ctrl-C is for the sweep, which passes it on; and its ranks end with it
             )
         os.close(its_end)
+        self._write(status="running", process=self._process.pid, host=platform.node())
 
     def outcome(self) -> Outcome | None:
         """What became of the job; None while it runs."""
@@ -204,7 +204,21 @@ class RunningJob:
         with self._log.open("rb") as file:
             file.seek(max(self._log_start, self._log.stat().st_size - 20_000))
             said = [line.strip() for line in file.read().decode(errors="replace").splitlines() if line.strip()]
-        return said[-1] if said and code else f"ended with code {code} and without a result"
+        return said[-1].removeprefix("error: ") if said and code else f"ended with code {code} and without a result"
+
+
+def end_strays(folder: Path, *, attempt: str) -> None:
+    """End what a stopped sweep has left running: jobs of workers that live on without it, on this machine.
+
+    Args:
+        folder: of the sweep.
+        attempt: whose jobs are meant.
+    """
+    for path in folder.rglob(BOOK):
+        book = read_json(path)
+        if (book.get("attempt"), book.get("status"), book.get("host")) == (attempt, "running", platform.node()):
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(book["process"], signal.SIGTERM)
 
 
 def command(job: Job) -> list[str]:
@@ -221,6 +235,8 @@ def quoted(path: Path) -> str:
 
 def write_book(job: Job, **state: Any) -> None:
     """Write `job.json` of a job: what it is and, in `state`, what became of it."""
+    from gaze_exp.record import write_json
+
     about = {"key": job.key, "number": job.number, "overrides": list(job.overrides), "flags": list(job.flags)}
     write_json(job.folder / BOOK, {**about, "attempt": os.environ.get("GAZE_EXP_SWEEP", ""), **state})
 

@@ -14,6 +14,8 @@ from gaze_exp.figures import CONSTANT_COLOUR, FAINT, INK, MODEL_COLOUR, png
 
 _LOG_FROM = 20.0
 """Ratio of the largest to the smallest value from which an axis is logarithmic."""
+_SPREAD = 0.02
+"""Half the height over which lines through one value are spread, so that one does not hide the others."""
 _MOST_TICKS = 12
 _LONGEST_NAME = 24
 
@@ -124,6 +126,7 @@ def _lines(axes: Sequence[Axis], values: NDArray[np.float64], *, best: int) -> F
     every = [*axes, last]
     figure, panel = _figure(max(6.5, 1.7 * len(every) + 1.0))
     heights = np.stack([axis.heights() for axis in every], axis=1)
+    heights[:, :-1] += np.linspace(-_SPREAD, _SPREAD, len(values))[values.argsort().argsort(), None]
     norm = Normalize(values.min(), values.max() if values.max() > values.min() else values.min() + 1)
     colours = colormaps["viridis"](norm(values) * 0.9)
     places = range(len(every))

@@ -59,7 +59,7 @@ def summarise(folder: Path, *, attempt: str, command: str, maximise: bool) -> in
     with atomic_write(folder / "sweep.md") as temporary:
         text = _page(columns, cells, command=command, best=best, failed=failed, picture=picture)
         temporary.write_text(text, encoding="utf-8")
-    log.info("%s", _for_terminal(columns, cells))
+    log.info("%s", _for_terminal(columns, [[*line[:-1], row.status] for line, row in zip(cells, rows, strict=True)]))
     for row in failed:
         log.error("sweep: job %d failed: %s (see %s)", row.number, row.why, shown(row.folder / CONSOLE))
     if best:
