@@ -5,8 +5,8 @@ SLURM announces the end in two ways, and one thing is done about each:
 - **USR2**, asked for with `sbatch --signal=USR2@180` (seconds before the time limit; where the cluster is set up so,
   before a preemption too), by submitit, or sent by a person: the training writes `last.ckpt` at the end of its step,
   and rank 0 requeues the job. USR2 and not Lightning's USR1, because submitit, which the sweeps use, takes USR2, and
-  because NCCL may catch USR1. Lightning's own requeue is off: it saves inside the signal handler, which may
-  be in the middle of an optimiser's step, and on every rank in another one.
+  because NCCL may catch USR1. Lightning's own requeue is off: it saves inside the signal handler, which may run in the
+  middle of an optimiser's step, and in another step on every rank.
 - **TERM**, the first word of a preemption and of `scancel`: the training writes `last.ckpt` and goes on until SLURM
   ends it. Whether the job comes back is SLURM's to decide then; one that ended by itself would not.
 
@@ -60,9 +60,8 @@ notice = Notice()
 @contextmanager
 def listening() -> Iterator[None]:
     """Answer SLURM's signals while the actions of a run are carried out; nothing changes outside a SLURM job."""
-    if (
-        ranks.found().launcher != "slurm" and not _in_submitit()
-    ) or threading.current_thread() is not threading.main_thread():
+    is_told = ranks.found().launcher == "slurm" or _in_submitit()
+    if not is_told or threading.current_thread() is not threading.main_thread():
         yield
         return
     before = {number: signal.getsignal(number) for number in (END, SAVE)}
