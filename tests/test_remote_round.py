@@ -109,14 +109,14 @@ def test_a_round_brings_data_there_and_every_result_back(far):
     assert not list(far.folder.rglob("*.partial"))
 
 
-def test_a_second_start_sends_nothing_and_takes_less_than_ten_seconds(far):
+def test_a_second_start_sends_nothing_and_costs_less_than_ten_seconds(far):
     assert "sends 7 of 7 files" in far.run("frames=1").out
-    begin = time.process_time()
+    begin = sum(os.times()[:4])  # of the processor, and of ssh's too: the clock depends on what else runs here
     again = far.run("frames=1")
+    assert sum(os.times()[:4]) - begin < 10
     assert again.code == 0
     assert "nothing is to be sent" in again.out
-    assert "sends" not in again.out
-    assert time.process_time() - begin < 10
+    assert "remote: sends" not in again.out
 
 
 def test_only_what_changed_is_sent(far):
