@@ -6,9 +6,11 @@ sitting on another day, with other light, another seat and other targets.
 """
 
 import functools
+import itertools
 import logging
 import multiprocessing
 import tempfile
+from collections.abc import Iterable
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -36,11 +38,12 @@ from gaze_exp.personal import comparison
 from gaze_exp.personal.adapters import Layer4AndHead
 from gaze_exp.personal.feature_bank import Device
 from gaze_exp.personal.fit import Recipe
-from gaze_exp.personal.grouped_folds import Fold, target_folds
+from gaze_exp.personal.grouped_folds import Fold, photo_hashes, target_folds
 from gaze_exp.personal.photo_augment import PhotoAugment
 from gaze_exp.personal.preparation import Wishes, fill_bank, prepare
-from gaze_exp.personal.protocol import run_fold
+from gaze_exp.personal.protocol import FoldCache, fingerprint, state_hash
 from gaze_exp.screen import ScreenGeometry
+from gaze_exp.worker_process import end_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -51,9 +54,24 @@ PHOTOS = {9: 27, 16: 32, 32: 32}
 """Of the sitting to learn from, by targets: fewer than 100, and enough to fine-tune."""
 TEST_PHOTOS = 24
 LEFT_OUT, ANOTHER_DAY = "targets left out", "another day"
-RECIPE = Recipe(epochs=10, views_per_epoch=10, patience=4)
+RECIPE = Recipe(epochs=10, views_per_epoch=8, patience=10, lr=3e-4)
+"""Shorter than the fine-tune's own: the net is small, and three folds of ten persons are many fits."""
 BANK_VIEWS = 20
 NUM_FOLDS = 3
+FINISHED = Path("outputs/personal_round")
+
+
+@dataclass(frozen=True)
+class Place:
+    """With what the round is gone."""
+
+    machine: Hardware
+    weights: Path
+    """Of the base."""
+    detector: str
+    """A face detector, ONNX."""
+    finished: Path
+    """Folder of finished folds, so that a round that was stopped goes on."""
 
 
 @dataclass(frozen=True)
@@ -91,38 +109,50 @@ def run(machine: Hardware, *, checkpoint: str | None, detector: str | None) -> l
     if checkpoint is None:
         raise ConfigError("checkpoint: personal_round needs a base model; a .ckpt of task=l2cs_train would be right")
     open_finder(detector)  # refuses before anything is rendered
-    path = file_of(checkpoint)
-    one = functools.partial(one_person, machine=machine, weights=str(path), detector=str(detector))
-    samples = []
-    cores = num_cores() if machine.accelerator == "cpu" else 1
-    with ProcessPoolExecutor(cores, mp_context=multiprocessing.get_context("spawn")) as pool:
-        for made in pool.map(one, range(1, NUM_PERSONS + 1)):
-            samples += made
-            for sample in made:
-                log.info("personal_round: %s", sample)
+    place = Place(machine, weights=file_of(checkpoint), detector=str(detector), finished=FINISHED)
+    samples = go_round(range(1, NUM_PERSONS + 1), GRIDS, place=place, recipe=RECIPE)
     return [row for measured in (LEFT_OUT, ANOTHER_DAY) for row in rows_of(samples, measured=measured)]
 
 
-def one_person(number: int, *, machine: Hardware, weights: str, detector: str, recipe: Recipe = RECIPE) -> list[Sample]:
-    """Photograph, prepare, fit and measure one person with each number of targets.
+def go_round(persons: Iterable[int], target_counts: Iterable[int], *, place: Place, recipe: Recipe) -> list[Sample]:
+    """Photograph, prepare, fit and measure every person with every number of targets.
 
     Args:
-        number: of the person.
-        machine: resolved.
-        weights: of the base.
-        detector: a face detector, ONNX.
+        persons: their numbers.
+        target_counts: of the sitting to learn from.
+        place: with what.
+        recipe: of the fine-tune.
+
+    Returns:
+        Two for each person and number of targets: on targets left out, and on another day.
+    """
+    cores = num_cores() if place.machine.accelerator == "cpu" else 1
+    rounds = [(num_targets, person) for person, num_targets in itertools.product(persons, target_counts)]
+    samples: list[Sample] = []
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(cores, mp_context=context, initializer=end_with_parent) as pool:
+        for made in pool.map(functools.partial(one_round, place=place, recipe=recipe), *zip(*rounds, strict=True)):
+            samples += made
+            for sample in made:
+                log.info("personal_round: %s", sample)
+    return samples
+
+
+def one_round(num_targets: int, person: int, *, place: Place, recipe: Recipe) -> list[Sample]:
+    """Photograph, prepare, fit and measure one person with one number of targets.
+
+    Args:
+        num_targets: of the sitting to learn from.
+        person: number.
+        place: with what.
         recipe: of the fine-tune.
     """
-    if machine.accelerator == "cpu":
+    if place.machine.accelerator == "cpu":
         torch.set_num_threads(1)  # small convolutions: a person a core is faster than a core more for each
-    base = L2CS(weights=weights).eval()
-    samples = []
+    base = L2CS(weights=place.weights).eval()
     with tempfile.TemporaryDirectory(prefix="personal_round_") as folder:
-        for num_targets in GRIDS:
-            root = Path(folder, str(num_targets))
-            data = photographed(root, number=number, num_targets=num_targets, detector=detector, base=base)
-            samples += measure(data, base, machine=machine, person=number, num_targets=num_targets, recipe=recipe)
-    return samples
+        data = photographed(Path(folder), number=person, num_targets=num_targets, detector=place.detector, base=base)
+        return measure(data, base, place=place, person=person, num_targets=num_targets, recipe=recipe)
 
 
 def photographed(root: Path, *, number: int, num_targets: int, detector: str, base: L2CS) -> CalibrationSet:
@@ -158,14 +188,14 @@ def photographed(root: Path, *, number: int, num_targets: int, detector: str, ba
 
 
 def measure(
-    data: CalibrationSet, base: L2CS, *, machine: Hardware, person: int, num_targets: int, recipe: Recipe
+    data: CalibrationSet, base: L2CS, *, place: Place, person: int, num_targets: int, recipe: Recipe
 ) -> list[Sample]:
     """Fit every method on parts of the first sitting, and on all of it.
 
     Args:
         data: from `photographed`.
         base: left as it is.
-        machine: resolved.
+        place: with what.
         person: number.
         num_targets: of the first sitting.
         recipe: of the fine-tune.
@@ -174,17 +204,27 @@ def measure(
         The held-out answers, for both ways to measure.
     """
     wishes = Wishes(
-        adapter=Layer4AndHead(), recipe=replace(recipe, seed=person), augment=PhotoAugment(), bank_views=BANK_VIEWS
+        adapter=Layer4AndHead(),
+        recipe=replace(recipe, seed=person),
+        augment=PhotoAugment(),
+        bank_views=BANK_VIEWS,
+        mirrored=True,  # as these photos are; a base that knows nothing could not tell
     )
-    job, _ = prepare(data, base, data.images(), wishes=wishes, device=Device.of(machine))
+    images = data.images()
+    job, _ = prepare(data, base, images, wishes=wishes, device=Device.of(place.machine))
     fill_bank(job.views, wishes=wishes, folder=data.folder)
     first, second = torch.nonzero(data.session == 0)[:, 0], torch.nonzero(data.session == 1)[:, 0]
     parts = target_folds(data.target[first], seed=person, num_folds=NUM_FOLDS)
+    depends_on = {
+        "photos": photo_hashes(images), "base": state_hash(base), "recipe": wishes.recipe.as_dict(),
+        "views": BANK_VIEWS, "precision": place.machine.precision,
+    }  # fmt: skip
+    cache = FoldCache(place.finished / f"person{person}_targets{num_targets}", fingerprint=fingerprint(depends_on))
     folds = [Fold(fold.name, first[fold.train], first[fold.test]) for fold in parts]
-    results = [run_fold(job, fold)["predicted"] for fold in folds]
+    results = [cache.run(job, fold)[0]["predicted"] for fold in folds]
     together = {method: torch.cat([result[method] for result in results]) for method in results[0]}
     left_out = torch.cat([fold.test for fold in folds])
-    later = run_fold(job, Fold(ANOTHER_DAY, first, second))["predicted"]
+    later = cache.run(job, Fold(ANOTHER_DAY, first, second))[0]["predicted"]
     return [
         Sample(person, num_targets, LEFT_OUT, together, job.labels_deg[left_out]),
         Sample(person, num_targets, ANOTHER_DAY, later, job.labels_deg[second]),
@@ -199,7 +239,7 @@ def rows_of(samples: list[Sample], *, measured: str) -> list[dict[str, Any]]:
         measured: which kind.
     """
     rows = []
-    for num_targets in GRIDS:
+    for num_targets in sorted({sample.num_targets for sample in samples}):
         mine = [s for s in samples if s.measured == measured and s.num_targets == num_targets]
         means = {m: np.array([sample.error_deg(m) for sample in mine]) for m in mine[0].predicted}
         for method, values in means.items():

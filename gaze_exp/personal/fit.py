@@ -111,7 +111,7 @@ class Loop:
         self.device = device
         self.parameters = adapter.prepare(model.net)
         self.began = [p.detach().clone() for p in self.parameters]
-        self.optimizer = torch.optim.Adam(self.parameters, lr=recipe.lr) if self.parameters else None
+        self.optimizer = torch.optim.Adam(self.parameters, lr=recipe.lr, fused=True) if self.parameters else None
 
     def epoch(self, number: int, *, views: FrozenViews, labels_deg: Tensor, train: Tensor) -> float:
         """Every training photo in `views_per_epoch` views, in random order.
