@@ -13,7 +13,9 @@ from gaze_exp.data.synthetic.scene import Scene
 from gaze_exp.geometry import transform_points, vector_to_pitch_yaw
 
 _NEAREST_MM, _FURTHEST_MM = 450.0, 750.0
-"""From the screen."""
+"""From the screen, as a person usually sits."""
+_ANOTHER_DAY_MM = 40.0
+"""How much nearer or further the same person sits on another day: two thirds of the time less than that."""
 _BESIDE_MM = (30.0, 20.0)
 """How far a seat is from before the middle of the screen."""
 _DRIFT_MM = (12.0, 8.0, 15.0)
@@ -38,15 +40,18 @@ def draw_sitting(person: Person, *, rig: Rig, target_px: Tensor, seed: int, numb
         target_px: (F, 2) what they look at, in order.
         seed: of the whole synthetic set.
         number: of the person.
-        session: another session, another seat and light; how much the head follows is the person's.
+        session: another session, another seat and light; how far away one usually sits and how much the head
+            follows are the person's.
 
     Returns:
         The scene; the same arguments give the same one.
     """
     num_photos = len(target_px)
-    habit = torch.rand((), generator=random_stream(seed, number, "habit"), dtype=torch.float64)
+    habits = random_stream(seed, number, "habit")
+    habit, usual = torch.rand(2, generator=habits, dtype=torch.float64)
+    usual_mm = _NEAREST_MM + (_FURTHEST_MM - _NEAREST_MM) * usual
     stream = random_stream(seed, number, "sitting", session)
-    position_mm = _draw_positions(rig, num_photos, stream)
+    position_mm = _draw_positions(rig, num_photos, stream, usual_mm=usual_mm)
     target_mm = torch.nn.functional.pad(target_px * rig.mm_per_px, (0, 1))
     gaze = vector_to_pitch_yaw(transform_points(rig.screen_to_camera, target_mm) - position_mm)
     held, wobble = (torch.tensor(size, dtype=torch.float64).deg2rad() for size in (_HABIT_DEG, _WOBBLE_DEG))
@@ -69,10 +74,9 @@ def draw_sitting(person: Person, *, rig: Rig, target_px: Tensor, seed: int, numb
     )
 
 
-def _draw_positions(rig: Rig, num_photos: int, stream: torch.Generator) -> Tensor:
+def _draw_positions(rig: Rig, num_photos: int, stream: torch.Generator, *, usual_mm: Tensor) -> Tensor:
     """(F, 3) camera frame: near one seat, from which the head walks away in small steps."""
-    share = torch.rand(1, generator=stream, dtype=torch.float64)
-    distance_mm = _NEAREST_MM + (_FURTHEST_MM - _NEAREST_MM) * share
+    distance_mm = (usual_mm + _ANOTHER_DAY_MM * bounded_normal((1,), stream)).clamp(_NEAREST_MM, _FURTHEST_MM)
     aside_mm = torch.tensor(_BESIDE_MM, dtype=torch.float64) * bounded_normal((2,), stream)
     before = rig.screen_mm / 2 - torch.tensor([0.0, 30.0], dtype=torch.float64) + aside_mm
     # The screen's z runs away from the viewer.
