@@ -101,6 +101,34 @@ def test_pulling_to_the_start_keeps_the_weights_near_it(data, tmp_path):
     assert 0 < moved[1] < 0.3 * moved[0]
 
 
+def heads_after_each_epoch(data, folder, **options):
+    """Weights of the head after 0, 1 and 2 epochs, from the same start."""
+    weights = []
+    for epochs in range(3):
+        adapter = HeadOnly()
+        model, views = started(data, adapter, head="linear")
+        views.fill(2, folder=folder, on_views=lambda _: None)
+        recipe = Recipe(epochs=2, views_per_epoch=2, batch_size=16, lr=1e-2, **options)
+        fit(model, views, data.angles_deg, torch.arange(8), adapter=adapter, recipe=recipe, epochs=epochs)
+        weights.append(model.net.fc_angles.weight.detach().clone())
+    return weights
+
+
+def test_a_warm_up_takes_small_first_steps(data, tmp_path):
+    at_once = heads_after_each_epoch(data, tmp_path, warmup_epochs=0.0, average_epochs=0.0)
+    slowly = heads_after_each_epoch(data, tmp_path, warmup_epochs=4.0, average_epochs=0.0)
+    assert torch.equal(at_once[0], slowly[0])
+    # One step an epoch; Adam's first is as large as its rate, here a quarter of it.
+    torch.testing.assert_close(slowly[1] - slowly[0], (at_once[1] - at_once[0]) / 4, rtol=1e-3, atol=1e-6)
+
+
+def test_the_kept_weights_are_the_average_of_those_after_each_step(data, tmp_path):
+    last = heads_after_each_epoch(data, tmp_path, warmup_epochs=0.0, average_epochs=0.0)
+    averaged = heads_after_each_epoch(data, tmp_path, warmup_epochs=0.0, average_epochs=100.0)
+    torch.testing.assert_close(averaged[1], (last[0] + last[1]) / 2)
+    torch.testing.assert_close(averaged[2], (last[0] + last[1] + last[2]) / 3)
+
+
 def test_early_stopping_ends_after_its_patience_and_keeps_the_best_answers(data):
     adapter = Layer4AndHead()
     model, views = started(data, adapter, head="linear")

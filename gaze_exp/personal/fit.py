@@ -1,14 +1,16 @@
-"""One fit of the trained part of a net: a plain loop over views, MSE in degrees, Adam, early stopping.
+"""One fit of the trained part of a net: views of photos, MSE in degrees, Adam, averaged weights, early stopping.
 
 Shapes: N photos, B batch.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from gaze_exp.personal.adapters import Adapter
 from gaze_exp.personal.feature_bank import Device, FrozenViews
@@ -26,6 +28,11 @@ class Recipe:
     patience: int = 10
     """Epochs without a better validation error."""
     batch_size: int = 32
+    warmup_epochs: float = 1.0
+    """Over which the learning rate rises from nothing: Adam's first steps are as large as any, whatever the gradient,
+    and would undo the affine start."""
+    average_epochs: float = 1.0
+    """Over about how many the weights are averaged: what is validated and kept is the average. 0: the last ones."""
     pull_to_base: float = 0.0
     """Weight of the squared distance of the trained numbers from where they began."""
     seed: int = 0
@@ -37,7 +44,7 @@ class Recipe:
 
 @dataclass
 class Fitted:
-    """What became of a fit; the model is that after the last epoch run."""
+    """What became of a fit; the model is the average at the end of the last epoch run."""
 
     curve: list[dict[str, float]] = field(default_factory=list)
     """`epoch`, `train_loss` and, with validation, `val_error_deg`; epoch 0 is the start."""
@@ -81,7 +88,8 @@ def fit(
         if epoch and loop.parameters:
             row["train_loss"] = loop.epoch(epoch, views=views, labels_deg=labels_deg, train=train)
         if val is not None:
-            predicted = predict(model, views, val)
+            with loop.averaged():
+                predicted = predict(model, views, val)
             row["val_error_deg"] = float((predicted - labels_deg[val]).norm(dim=1).mean())
             if all(row["val_error_deg"] < earlier["val_error_deg"] for earlier in done.curve):
                 done.best_epoch, done.best_predicted = epoch, predicted
@@ -90,6 +98,7 @@ def fit(
             on_epoch(row)
         if val is not None and epoch - done.best_epoch >= recipe.patience:
             break
+    loop.keep_average()
     adapter.finish(model.net)
     return done
 
@@ -112,6 +121,8 @@ class Loop:
         self.parameters = adapter.prepare(model.net)
         self.began = [p.detach().clone() for p in self.parameters]
         self.optimizer = torch.optim.Adam(self.parameters, lr=recipe.lr, fused=True) if self.parameters else None
+        self.average = [p.detach().clone() for p in self.parameters]
+        self.num_steps = 0
 
     def epoch(self, number: int, *, views: FrozenViews, labels_deg: Tensor, train: Tensor) -> float:
         """Every training photo in `views_per_epoch` views, in random order.
@@ -130,9 +141,43 @@ class Loop:
         order = torch.randperm(len(train) * per_epoch, generator=stream)
         photos, drawn = train[order // per_epoch], order % per_epoch + (number - 1) * per_epoch
         total = torch.zeros((), device=self.device.name)
-        for photo, view in zip(photos.split(self.recipe.batch_size), drawn.split(self.recipe.batch_size), strict=True):
+        batches = list(zip(photos.split(self.recipe.batch_size), drawn.split(self.recipe.batch_size), strict=True))
+        for photo, view in batches:
+            self._warm_up(len(batches))
             total += len(photo) * self.step(views.take(photo, view), labels_deg[photo])
+            self._take_into_average(len(batches))
         return float(total) / len(order)
+
+    def _warm_up(self, steps_per_epoch: int) -> None:
+        assert self.optimizer is not None, "nothing is trained"
+        self.num_steps += 1
+        share = min(1.0, self.num_steps / max(1.0, self.recipe.warmup_epochs * steps_per_epoch))
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.recipe.lr * share
+
+    def _take_into_average(self, steps_per_epoch: int) -> None:
+        """An exponential average, and the plain mean of all steps while these are few."""
+        new = 1 / max(1.0, min(self.num_steps + 1.0, self.recipe.average_epochs * steps_per_epoch))
+        get_ema_multi_avg_fn(1 - new)(self.average, self.parameters, self.num_steps)
+
+    @contextmanager
+    def averaged(self) -> Iterator[None]:
+        """Give the net its averaged weights for a while."""
+        last = [p.detach().clone() for p in self.parameters]
+        self.keep_average()
+        try:
+            yield
+        finally:
+            self._put(last)
+
+    def keep_average(self) -> None:
+        """Leave the net with its averaged weights."""
+        self._put(self.average)
+
+    @torch.no_grad()
+    def _put(self, values: list[Tensor]) -> None:
+        for parameter, value in zip(self.parameters, values, strict=True):
+            parameter.copy_(value)
 
     def step(self, frozen: Tensor, labels_deg: Tensor) -> Tensor:
         """One step of the optimiser.
