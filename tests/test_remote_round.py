@@ -62,10 +62,11 @@ class Far:
     def running(self):
         """Processes that belong to a job there."""
         marked = []
-        for path in Path("/proc").glob("[0-9]*/environ"):
+        for process in Path("/proc").glob("[0-9]*"):
             try:
-                if b"GAZE_EXP_REMOTE_JOB=" in path.read_bytes():
-                    marked.append(path.parent.name)
+                is_ours = (process / "cwd").readlink().is_relative_to(self.there)
+                if is_ours and b"GAZE_EXP_REMOTE_JOB=" in (process / "environ").read_bytes():
+                    marked.append(process.name)
             except OSError:
                 continue
         return marked
@@ -74,7 +75,7 @@ class Far:
         """Do something in another thread once the log here holds a text."""
 
         def wait():
-            until = time.monotonic() + 60
+            until = time.monotonic() + 240
             while time.monotonic() < until:
                 logs = self.here.glob("outputs/*/*/remote.log")
                 if any(text in log.read_text() for log in logs):
@@ -137,8 +138,12 @@ def test_the_exit_status_there_is_the_one_here_and_what_was_written_comes_back(f
 
 
 def test_a_line_cut_while_it_runs_is_taken_up_again_at_the_same_byte(far):
-    cut = far.when_log_has("line 5 ", far.server.cut)
-    done = far.run("frames=60")
+    def cut_and_go_on():
+        assert far.server.cut() >= 1
+        (far.there / "go").touch()
+
+    cut = far.when_log_has("line 5 ", cut_and_go_on)
+    done = far.run("frames=60", "force=true")
     cut.join()
     assert done.code == 0, done.err
     assert "is lost" in done.out
@@ -148,13 +153,14 @@ def test_a_line_cut_while_it_runs_is_taken_up_again_at_the_same_byte(far):
 
 
 def test_ctrl_c_here_leaves_it_running_there_and_attach_comes_back(far):
-    stop = far.when_log_has("line 3 ", lambda: os.kill(os.getpid(), signal.SIGINT))
-    left = far.run("frames=80")
+    stop = far.when_log_has("line 5 ", lambda: os.kill(os.getpid(), signal.SIGINT))
+    left = far.run("frames=80", "force=true")
     stop.join()
     assert left.code == 130
     assert "remote.attach=true" in left.out
     assert len(far.running()) == 1
-    assert re.search(r"l2cs_finetune .* running .*line \d+ of the run", far.ask("remote.status=true").out)
+    assert re.search(r"l2cs_finetune .* running .*line 5 of the run", far.ask("remote.status=true").out)
+    (far.there / "go").touch()
     back = far.ask("remote.attach=true")
     assert back.code == 0, back.err
     assert (far.folder / "remote.log").read_text().splitlines() == [f"line {n} of the run" for n in range(80)]
@@ -166,8 +172,8 @@ def test_ctrl_c_here_leaves_it_running_there_and_attach_comes_back(far):
 @pytest.mark.parametrize(("persons", "kept"), [(1, True), (13, False)], ids=["listens", "is deaf"])
 def test_cancel_leaves_nothing_running_there_and_loses_nothing(far, monkeypatch, persons, kept):
     monkeypatch.setattr("gaze_exp.remote.watch.GRACE_S", 2.0)
-    stop = far.when_log_has("line 2 ", lambda: os.kill(os.getpid(), signal.SIGINT))
-    far.run("frames=2000", f"persons={persons}")
+    stop = far.when_log_has("line 5 ", lambda: os.kill(os.getpid(), signal.SIGINT))
+    far.run("frames=80", "force=true", f"persons={persons}")
     stop.join()
     assert len(far.running()) == (1 if kept else 2)
     job = far.note()["job"]

@@ -86,7 +86,7 @@ def _supervise(
     root: Path, folder: Path, described: dict[str, Any], *, env: dict[str, str], lock: IO[str], log: IO[bytes]
 ) -> None:
     """Set up the environment, run the command, keep its exit status."""
-    base = {**os.environ, **env, MARK: described["job"], "PYTHONUNBUFFERED": "1"}
+    base = {**os.environ, **env, MARK: str(folder), "PYTHONUNBUFFERED": "1"}
 
     def run(command: list[str], more: dict[str, str]) -> int:
         if (folder / "cancelled").exists():
@@ -227,7 +227,7 @@ def _gone(folder: Path, *, patience: float) -> bool:
 
 def _processes(folder: Path) -> list[int]:
     """Every process of a job: those that carry its mark, or where that cannot be read, the group of its first."""
-    mark = f"{MARK}={folder.name}".encode()
+    mark = f"{MARK}={folder}".encode()
     if Path("/proc/self/environ").exists():
         return [int(p.parent.name) for p in Path("/proc").glob("[0-9]*/environ") if mark in _environ(p)]
     return _group(folder)

@@ -1,6 +1,7 @@
 """A small program to be sent and started in place of the whole one: a real process that prints, writes and ends.
 
-`frames` is the number of lines it prints, `seed` its exit status; `persons=13` makes it deaf to Ctrl-C.
+`frames` is the number of lines it prints, `seed` its exit status; `persons=13` makes it deaf to Ctrl-C; with
+`force=true` it waits behind its sixth line for a file `go` in the folder of the program there.
 """
 
 import hashlib
@@ -28,7 +29,8 @@ seen = {p.relative_to(data).as_posix(): hashlib.sha256(p.read_bytes()).hexdigest
 try:
     for line in range(int(told.get("frames", 3))):
         print(f"line {line} of the run")
-        time.sleep(0.05)
+        while line == 5 and told.get("force") and not Path("../go").exists():
+            time.sleep(0.05)
 except KeyboardInterrupt:
     print("stopped, and wrote what there was")
     (folder / "last.ckpt").write_text("kept")
