@@ -132,7 +132,7 @@ def _check_values(overrides: list[str], *, config_dir: str | None) -> "DictConfi
     with hydra_here() as loader:
         parser = OverridesParser.create(config_loader=loader)
         parsed = parser.parse_overrides(overrides)
-        fixed = [each.input_line for each in parsed if not each.is_sweep_override()]
+        fixed = [each.input_line or "" for each in parsed if not each.is_sweep_override()]
         first = hydra.compose("config", overrides=[*searchpath, *fixed], return_hydra_config=True)
         params = [f"{key}={value}" for key, value in (first.hydra.sweeper.get("params") or {}).items()]
         typed = {each.key_or_group for each in parsed}
