@@ -137,6 +137,17 @@ class CropWriter:
             raise self._cannot_write(error) from error
         self._written = stop
 
+    def reserve(self) -> None:
+        """Take room for all rows, instead of appending them: they will be written by their place in the file."""
+        assert self._file is not None, "reserve outside of the `with` block"
+        try:
+            for dataset in self._datasets.values():
+                # One number written makes HDF5 take the room of the whole array.
+                dataset[(0,) * dataset.ndim] = 0
+        except OSError as error:
+            raise self._cannot_write(error) from error
+        self._written = self.num_rows
+
     def copy_object(self, source: h5py.File, name: str) -> None:
         """Take over something that has no rows (a group, a matrix of the whole recording).
 

@@ -4,10 +4,13 @@ What the release does not document (types of `data` and `validity`, the value of
 stamps, the shape of `head_rvec`) is taken as it comes: an invalid row becomes NaN, never a number.
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from types import MappingProxyType
+from typing import Any
 
 import h5py
 import numpy as np
@@ -104,19 +107,18 @@ def read_labels(path: Path, *, has_gaze: bool) -> StepLabels:
     try:
         with h5py.File(path) as file:
             groups = {**GEOMETRY, **(GAZE if has_gaze else {})}
-            num = len(_dataset(file, "face_R", "data"))
-            arrays = {
-                name: _rows(file, group, shape, num).astype(dtype) for name, (group, shape, dtype) in groups.items()
-            }
-            arrays["head_rotation"] = _rotations(_rows(file, "head_rvec", (3,), num))
+            num = len(_read(file, "face_R/data"))
+            arrays, is_valid = {}, {}
+            for name, (group, shape, dtype) in groups.items():
+                arrays[name], is_valid[group] = _rows(file, group, shape=shape, dtype=dtype, num=num)
+            arrays["head_rotation"] = _rotations(_rows(file, "head_rvec", shape=(3,), dtype="float64", num=num)[0])
             constants = {name: _constant(file, name, shape) for name, shape in CONSTANTS.items()}
-            is_marked = ~_validity(file, LABEL, num) if has_gaze else np.zeros(num, bool)
     except (OSError, RuntimeError) as error:
         raise DataError(f"{path}: cannot be read as HDF5: {error}; copy it again") from error
     if not has_gaze:
         return StepLabels(num, arrays, np.full(num, "", object), constants)
     arrays |= {f"valid_{side}": np.isfinite(arrays[f"gaze_{side}"]).all(axis=1) for side in ("left", "right")}
-    return StepLabels(num, arrays, _problems(arrays["gaze"], is_marked), constants)
+    return StepLabels(num, arrays, _problems(arrays["gaze"], ~is_valid[LABEL]), constants)
 
 
 def _problems(gaze: np.ndarray, is_marked: np.ndarray) -> np.ndarray:
@@ -129,53 +131,59 @@ def _problems(gaze: np.ndarray, is_marked: np.ndarray) -> np.ndarray:
     return problem
 
 
-def _dataset(file: h5py.File, group: str, name: str) -> h5py.Dataset:
-    dataset = file.get(f"{group}/{name}")
-    if not isinstance(dataset, h5py.Dataset):
-        raise DataError(f"{file.filename}: no array {group}/{name}; copy the file again")
-    return dataset
+@cache
+def _memory_type(dtype: np.dtype[Any]) -> h5py.h5t.TypeID:
+    """HDF5's name of a type; working it out takes longer than reading an array of labels."""
+    return h5py.h5t.py_create(dtype)
 
 
-def _read(file: h5py.File, group: str, name: str) -> np.ndarray:
+def _read(file: h5py.File, name: str) -> np.ndarray:
     """A whole array, by HDF5's own calls: h5py's take longer than decoding a step of three seconds."""
     try:
-        dataset = h5py.h5d.open(file.id, f"{group}/{name}".encode())
+        dataset = h5py.h5d.open(file.id, name.encode())
     except KeyError:
-        raise DataError(f"{file.filename}: no array {group}/{name}; copy the file again") from None
+        raise DataError(f"{file.filename}: no array {name}; copy the file again") from None
     values = np.empty(dataset.shape, dataset.dtype)
-    dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values)
+    dataset.read(h5py.h5s.ALL, h5py.h5s.ALL, values, _memory_type(values.dtype))
     return values
 
 
-def _rows(file: h5py.File, group: str, shape: tuple[int, ...], num: int) -> np.ndarray:
-    """(N, ...) float64, NaN where not valid; NaN altogether where the file has no such group."""
-    if group not in file and group not in {LABEL, "face_R", "face_o"}:
-        return np.full((num, *shape), np.nan)
-    data = _read(file, group, "data")
-    size = int(np.prod(shape))
+def _rows(
+    file: h5py.File, group: str, *, shape: tuple[int, ...], dtype: str, num: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """(N, ...) NaN where not valid, (N,) where it is; NaN altogether where the file has no such group."""
+    try:
+        data = _read(file, f"{group}/data")
+    except DataError:
+        if group in file or group in {LABEL, "face_R", "face_o"}:
+            raise
+        return np.full((num, *shape), np.nan, dtype), np.zeros(num, bool)
+    size = math.prod(shape)
     # head_rvec is (N, 3, 1) in the files, (N, 180, 3, 1) in their documentation, (N, 3) elsewhere.
     if data.shape[:1] != (num,) or data[:1].size != size * min(num, 1) or data.dtype.kind not in "fiub":
         raise DataError(
             f"{file.filename}: {group}/data is {data.dtype} {data.shape}; numbers of shape {(num, *shape)} are right"
         )
-    values = data.astype(np.float64).reshape(num, *shape)
-    values[~_validity(file, group, num)] = np.nan
-    return values
+    values = data.reshape(num, *shape).astype(dtype, copy=False)
+    is_valid = _validity(file, group, num)
+    if not is_valid.all():
+        values[~is_valid] = np.nan
+    return values, is_valid
 
 
 def _validity(file: h5py.File, group: str, num: int) -> np.ndarray:
     """(N,) bool, stored as bool, integer or float; a NaN is not a yes."""
-    stored = _read(file, group, "validity")
+    stored = _read(file, f"{group}/validity")
     if stored.size != num or stored.dtype.kind not in "fiub":
         raise DataError(f"{file.filename}: {group}/validity is {stored.dtype} {stored.shape}; one flag a row is right")
-    return np.nan_to_num(stored.astype(np.float32).reshape(num)) != 0
+    return np.nan_to_num(stored.reshape(num)) != 0 if stored.dtype.kind == "f" else stored.reshape(num) != 0
 
 
 def _constant(file: h5py.File, name: str, shape: tuple[int, ...]) -> np.ndarray:
-    dataset = file.get(name)
-    if not isinstance(dataset, h5py.Dataset) or dataset.shape != shape:
-        raise DataError(f"{file.filename}: no array {name} of shape {shape}; copy the file again")
-    values = dataset[:].astype(np.float64)
+    values = _read(file, name)
+    if values.shape != shape:
+        raise DataError(f"{file.filename}: {name} is {values.dtype} {values.shape}; numbers of shape {shape} are right")
+    values = values.astype(np.float64)
     if not np.isfinite(values).all():
         raise DataError(f"{file.filename}: {name} is not finite; copy the file again")
     return values

@@ -7,7 +7,6 @@
 Whatever is killed goes on at the next step, and the file comes out the same.
 """
 
-import hashlib
 import json
 import shutil
 from dataclasses import asdict, dataclass
@@ -20,7 +19,7 @@ from gaze_exp.atomic_write import atomic_write
 from gaze_exp.data.crops import CropWriter
 from gaze_exp.data.sources.eve_labels import SCREEN_PX, columns
 from gaze_exp.data.sources.eve_release import Recording, participant_of
-from gaze_exp.data.sources.eve_rows import read_rows, row_arrays
+from gaze_exp.data.sources.eve_rows import put_together, row_arrays
 from gaze_exp.data.sources.eve_step import Settings, StepResult, convert_step
 from gaze_exp.errors import DataError
 
@@ -116,8 +115,8 @@ class PersonFile:
             "sha256": None,
         }
         if state["num_rows"]:
-            self._write(steps, settings)
-            state |= {"num_bytes": self.path.stat().st_size, "sha256": _sha256(self.path)}
+            digest = self._write(steps, settings)
+            state |= {"num_bytes": self.path.stat().st_size, "sha256": digest}
         else:
             self.path.unlink(missing_ok=True)  # of a source that has changed
         state |= {"steps": [result.plain() for result in steps], "sources": self.sources()}
@@ -125,21 +124,25 @@ class PersonFile:
         shutil.rmtree(self.state.with_suffix(""), ignore_errors=True)
         return state
 
-    def _write(self, results: list[StepResult], settings: Settings) -> None:
-        optional = columns(has_gaze=self.has_gaze)
+    def _write(self, results: list[StepResult], settings: Settings) -> str:
+        """Write the file; returns its hash."""
+        temporary = self.state.with_suffix("") / "whole.h5"
         with CropWriter(
-            self.path,
+            temporary,
             num_rows=sum(result.num_rows for result in results),
             face_size=settings.face_size,
             eye_size=settings.eye_size,
-            optional=optional,
+            optional=columns(has_gaze=self.has_gaze),
             attrs=self._attributes(results, settings),
             has_gaze=self.has_gaze,
         ) as writer:
-            arrays = row_arrays(face_size=settings.face_size, eye_size=settings.eye_size, has_gaze=self.has_gaze)
-            for number, result in enumerate(results):
-                if result.num_rows:
-                    writer.append(read_rows(self.part(number), arrays, num_rows=result.num_rows))
+            writer.reserve()
+        arrays = row_arrays(face_size=settings.face_size, eye_size=settings.eye_size, has_gaze=self.has_gaze)
+        parts = [(self.part(number), result.num_rows) for number, result in enumerate(results) if result.num_rows]
+        digest = put_together(temporary, parts, arrays)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        temporary.replace(self.path)
+        return digest
 
     def _attributes(self, results: list[StepResult], settings: Settings) -> dict[str, Any]:
         """What holds for the whole file, and the geometry of each step; NaN for one without rows."""
@@ -206,8 +209,3 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
             temporary.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     except OSError as error:
         raise DataError(f"{path}: cannot write: {error.strerror}; free space or choose another data.root") from error
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()

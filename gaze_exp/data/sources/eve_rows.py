@@ -3,16 +3,22 @@
 An HDF5 file of 40 arrays costs more than the decoding of a step of three seconds; this costs nothing.
 """
 
+import hashlib
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from io import FileIO
 from pathlib import Path
 
+import h5py
 import numpy as np
 
 from gaze_exp.data.sources.eve_labels import columns
 from gaze_exp.errors import DataError
 
 Arrays = Mapping[str, tuple[tuple[int, ...], str]]
+_BYTES_AT_ONCE = 2**18
+"""So that what was read is still in the processor's cache when it is hashed and written."""
 
 
 def row_arrays(*, face_size: int, eye_size: int, has_gaze: bool) -> dict[str, tuple[tuple[int, ...], str]]:
@@ -48,11 +54,9 @@ class RowsWriter:
         self._types = {name: dtype for name, (_, dtype) in arrays.items()}
 
     def __enter__(self) -> "RowsWriter":
-        try:
+        with _writing(self.path):
             self.path.parent.mkdir(parents=True, exist_ok=True)
             self._file = self.path.open("wb", buffering=0)
-        except OSError as error:
-            raise self._cannot_write(error) from error
         return self
 
     def write(self, start: int, rows: Mapping[str, np.ndarray]) -> None:
@@ -62,55 +66,91 @@ class RowsWriter:
             start: number of the first.
             rows: name -> (rows, ...) of some arrays.
         """
-        try:
+        with _writing(self.path):
             for name, values in rows.items():
                 content = np.ascontiguousarray(values, self._types[name]).data.cast("B")
-                place = self._places[name] + start * self._sizes[name]
-                while content:  # a call writes 2 GB at most
-                    done = os.pwrite(self._file.fileno(), content, place)
-                    content, place = content[done:], place + done
-        except OSError as error:
-            raise self._cannot_write(error) from error
+                _write(self._file, content, self._places[name] + start * self._sizes[name])
 
     def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         try:
             if kind is None:
-                os.fsync(self._file.fileno())
-        except OSError as error:
-            raise self._cannot_write(error) from error
+                with _writing(self.path):
+                    os.fsync(self._file.fileno())
         finally:
             self._file.close()
             if kind is not None:
                 self.path.unlink(missing_ok=True)
 
-    def _cannot_write(self, error: OSError) -> DataError:
-        return DataError(f"{self.path}: cannot write: {error.strerror}; free space or choose another data.root")
 
-
-def read_rows(path: Path, arrays: Arrays, *, num_rows: int) -> dict[str, np.ndarray]:
-    """Look at rows that were written, without copying them.
+def put_together(path: Path, parts: Sequence[tuple[Path, int]], arrays: Arrays) -> str:
+    """Fill a crop file whose room is reserved (`CropWriter.reserve`): every byte is read, hashed and written once.
 
     Args:
         path: the file.
-        arrays: as they were written.
-        num_rows: likewise.
+        parts: files of rows and how many each holds, in order.
+        arrays: as the rows were written.
 
     Returns:
-        Name -> (R, ...), read-only.
+        SHA-256 of the file, hexadecimal.
+
+    Raises:
+        DataError: the disk takes no more, or a part has lost some of its rows.
     """
-    content = np.memmap(path, np.uint8, mode="r")
-    places = _places(arrays, num_rows)
-    return {
-        name: content[places[name] : places[name] + num_rows * _row_bytes(shape, dtype)]
-        .view(dtype)
-        .reshape(num_rows, *shape)
-        for name, (shape, dtype) in arrays.items()
-    }
+    starts = _array_starts(path)
+    digest, buffer, position = hashlib.sha256(), memoryview(bytearray(_BYTES_AT_ONCE)), 0
+    with ExitStack() as files:
+        whole = files.enter_context(path.open("r+b", buffering=0))
+        sources = [
+            (files.enter_context(part.open("rb", buffering=0)), num, _places(arrays, num)) for part, num in parts
+        ]
+        for name in sorted(arrays, key=starts.__getitem__):
+            # What HDF5 itself keeps before the array.
+            for piece in _pieces(whole, position, starts[name], buffer=buffer):
+                digest.update(piece)
+            position = starts[name]
+            for source, num, places in sources:
+                stop = places[name] + num * _row_bytes(*arrays[name])
+                for piece in _pieces(source, places[name], stop, buffer=buffer):
+                    digest.update(piece)
+                    with _writing(path):
+                        _write(whole, piece, position)
+                    position += len(piece)
+        for piece in _pieces(whole, position, path.stat().st_size, buffer=buffer):
+            digest.update(piece)
+        with _writing(path):
+            os.fsync(whole.fileno())
+    return digest.hexdigest()
 
 
-def rows_bytes(arrays: Arrays, *, num_rows: int) -> int:
-    """Size of the file."""
-    return num_rows * sum(_row_bytes(*of) for of in arrays.values())
+def _array_starts(path: Path) -> dict[str, int]:
+    """Where the bytes of each array begin."""
+    with h5py.File(path) as file:
+        return {name: h5py.h5d.open(file.id, name.encode()).get_offset() for name in file}
+
+
+def _pieces(file: FileIO, start: int, stop: int, *, buffer: memoryview) -> Iterator[memoryview]:
+    """The bytes of a file from `start` to `stop`, one buffer full after the other."""
+    while start < stop:
+        num = os.preadv(file.fileno(), [buffer[: stop - start]], start)
+        if not num:
+            raise DataError(f"{file.name}: ends too early; delete it, the same command again makes it anew")
+        yield buffer[:num]
+        start += num
+
+
+def _write(file: FileIO, content: memoryview, place: int) -> None:
+    while content:  # a call writes 2 GB at most
+        done = os.pwrite(file.fileno(), content, place)
+        content, place = content[done:], place + done
+
+
+@contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        reason = f"cannot write: {error.strerror}"
+        raise DataError(f"{path}: {reason}; free space or choose another data.root") from error
 
 
 def _row_bytes(shape: tuple[int, ...], dtype: str) -> int:

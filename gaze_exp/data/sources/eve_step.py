@@ -24,10 +24,10 @@ from gaze_exp.data.sources.eve_labels import (
 )
 from gaze_exp.data.sources.eve_release import Recording
 from gaze_exp.data.sources.eve_rows import RowsWriter, row_arrays
-from gaze_exp.data.sources.eve_video import VideoIndex, index_video, read_frames
+from gaze_exp.data.sources.eve_video import Video
 from gaze_exp.errors import DataError
 
-_ROWS_AT_ONCE = 64
+_ROWS_AT_ONCE = 8
 GEOMETRY_NAMES = {
     "camera_matrix": "camera_matrix",
     "camera_transformation": "screen_to_camera",
@@ -80,7 +80,7 @@ class _Source:
 
     labels: StepLabels
     stamps_ns: np.ndarray
-    videos: dict[str, VideoIndex]
+    videos: dict[str, Video]
     rows: np.ndarray
     """Numbers of the frames to keep."""
 
@@ -113,7 +113,7 @@ def convert_step(recording: Recording, path: Path, *, step_id: int, has_gaze: bo
         return result
     rows = source.rows
     while len(rows):
-        broken = _write(path, recording, source, rows, step_id=step_id, has_gaze=has_gaze, settings=settings)
+        broken = _write(path, source, rows, step_id=step_id, has_gaze=has_gaze, settings=settings)
         if not broken:
             break
         _complain(result, f"{recording.name}: {len(broken)} of {len(rows)} frames cannot be decoded", settings)
@@ -131,9 +131,9 @@ def _open(recording: Recording, result: StepResult, *, has_gaze: bool, settings:
         raise DataError(f"{recording.folder}: missing {', '.join(missing)}; copy the step again")
     labels = read_labels(recording.path(".h5"), has_gaze=has_gaze)
     stamps = read_stamps(recording.path(".timestamps.txt"))
-    videos = {name: index_video(recording.path(f"_{name}.mp4")) for name in ("face", "eyes")}
+    videos = open_videos(recording)
     result.num_frames = labels.num_rows
-    result.fps = videos["face"].fps
+    result.fps = videos["face"].index.fps
     constants = labels.constants.items()
     result.geometry = {GEOMETRY_NAMES[name]: value.tolist() for name, value in constants}
     result.timestamp_unit = unit_of(stamps, fps=result.fps)
@@ -157,12 +157,12 @@ def _shortest(
     *,
     labels: StepLabels,
     stamps: np.ndarray,
-    videos: dict[str, VideoIndex],
+    videos: dict[str, Video],
     settings: Settings,
 ) -> int:
     """Frames that every file has."""
     counts = {".h5": labels.num_rows, ".timestamps.txt": len(stamps)}
-    counts |= {f"_{name}.mp4": index.num_frames for name, index in videos.items()}
+    counts |= {f"_{name}.mp4": video.index.num_frames for name, video in videos.items()}
     num = min(counts.values())
     if len(set(counts.values())) > 1:
         told = ", ".join(f"{recording.path(suffix).name} {count}" for suffix, count in counts.items())
@@ -193,7 +193,6 @@ def _stride(recording: Recording, fps: float, sample_hz: int) -> int:
 
 def _write(
     path: Path,
-    recording: Recording,
     source: _Source,
     rows: np.ndarray,
     *,
@@ -213,7 +212,7 @@ def _write(
     broken: list[int] = []
     with RowsWriter(path, arrays, num_rows=len(rows)) as writer:
         writer.write(0, labels)
-        decodes = decode_rows(recording, source.videos, rows, settings=settings, out=buffer)
+        decodes = decode_rows(source.videos, rows, settings=settings, out=buffer)
         for start in range(0, len(rows), _ROWS_AT_ONCE):
             part = rows[start : start + _ROWS_AT_ONCE]
             fine = list(islice(decodes, len(part)))
@@ -237,19 +236,28 @@ def image_buffer(settings: Settings, *, num_rows: int) -> dict[str, np.ndarray]:
     return {name: np.empty((num_rows, size, size, 3), np.uint8) for name, size in sizes.items()}
 
 
+def open_videos(recording: Recording) -> dict[str, Video]:
+    """The two videos of a recording.
+
+    Args:
+        recording: whose videos.
+
+    Returns:
+        `face`, `eyes` -> the video.
+
+    Raises:
+        DataError: one of them cannot be opened.
+    """
+    return {name: Video(recording.path(f"_{name}.mp4")) for name in ("face", "eyes")}
+
+
 def decode_rows(
-    recording: Recording,
-    videos: dict[str, VideoIndex],
-    rows: np.ndarray,
-    *,
-    settings: Settings,
-    out: dict[str, np.ndarray],
+    videos: dict[str, Video], rows: np.ndarray, *, settings: Settings, out: dict[str, np.ndarray]
 ) -> Iterator[bool]:
     """Decode the crops of some frames.
 
     Args:
-        recording: whose videos.
-        videos: `face`, `eyes` -> their index.
+        videos: from `open_videos`.
         rows: (R,) numbers of frames, rising.
         settings: sizes, and which half is which eye.
         out: from `image_buffer`; filled from its start again when it is full.
@@ -258,7 +266,7 @@ def decode_rows(
         For each frame whether both videos decode; if so, its crops are in `out`.
     """
     wanted = rows.tolist()
-    faces, eyes = (read_frames(recording.path(f"_{name}.mp4"), videos[name], wanted) for name in ("face", "eyes"))
+    faces, eyes = (videos[name].frames(wanted) for name in ("face", "eyes"))
     for number, (face, pair) in enumerate(zip(faces, eyes, strict=True)):
         if face is not None and pair is not None:
             place = number % len(out["face"])

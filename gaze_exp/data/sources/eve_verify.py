@@ -10,8 +10,7 @@ import numpy as np
 from gaze_exp.data.crops import IMAGES
 from gaze_exp.data.sources.eve_labels import read_labels
 from gaze_exp.data.sources.eve_parts import PersonFile
-from gaze_exp.data.sources.eve_step import Settings, decode_rows, image_buffer
-from gaze_exp.data.sources.eve_video import index_video
+from gaze_exp.data.sources.eve_step import Settings, decode_rows, image_buffer, open_videos
 from gaze_exp.errors import DataError
 
 
@@ -55,11 +54,10 @@ def _compare(file: PersonFile, rows: np.ndarray, settings: Settings) -> None:
             by_step[int(crops["step_id"][row])].append(row)
         for step, members in by_step.items():
             recording = file.recordings[step]
-            videos = {name: index_video(recording.path(f"_{name}.mp4")) for name in ("face", "eyes")}
             frames = crops["frame_index"][members]
             labels = read_labels(recording.path(".h5"), has_gaze=file.has_gaze)
             images = image_buffer(settings, num_rows=1)
-            fresh = decode_rows(recording, videos, frames, settings=settings, out=images)
+            fresh = decode_rows(open_videos(recording), frames, settings=settings, out=images)
             for row, frame, decodes in zip(members, frames.tolist(), fresh, strict=True):
                 where = f"{file.path}: row {row} ({recording.name}, frame {frame})"
                 if not decodes or any((crops[name][row] != images[name][0]).any() for name in IMAGES):
