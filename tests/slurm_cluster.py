@@ -94,7 +94,7 @@ class Cluster:
         words = self("scontrol", "show", "job", number, "--oneliner").split()
         return dict(word.split("=", 1) for word in words if "=" in word)
 
-    def wait(self, number: str, *, states: tuple[str, ...] = ("COMPLETED",), seconds: float = 600) -> dict[str, str]:
+    def wait(self, number: str, *, states: tuple[str, ...] = ("COMPLETED",), seconds: float = 900) -> dict[str, str]:
         """Wait until a job is in one of some states; a failed one is an error."""
 
         def arrived() -> dict[str, str] | None:

@@ -66,7 +66,7 @@ def sweep(slurm, crops, tmp_path_factory):  # noqa: F811
 
 @pytest.fixture(scope="module")
 def ended_twice(slurm, crops, tmp_path_factory):  # noqa: F811
-    """A batch job that loses its node to another one in step 8, and in its second start gets USR2 in step 10."""
+    """A batch job that loses its node to another one after step 8, and in its second start gets USR2 in step 10."""
     cwd = tmp_path_factory.mktemp("ended_twice")
     exports = (
         f"export PYTHONPATH={PYTHONPATH} OMP_NUM_THREADS=1",
@@ -115,8 +115,8 @@ def test_two_ranks_share_one_folder_through_preemption_and_requeue(ended_twice):
     assert "16 samples a step = 2 x 4 x 2 accumulated" in log
     for step in (8, 10):
         assert log.count(f"saved step {step} to {folder}/checkpoints/last.ckpt") == 1
-    assert log.count(f"going on from {folder}/checkpoints/last.ckpt") == 2
-    assert log.count("epoch  1.50/3  step 9 ") == 2  # done in the first start, after what it saved, and again
+    assert log.count(f"going on from {folder.relative_to(folder.parents[2])}/checkpoints/last.ckpt") == 2
+    assert log.count("epoch  1.50/3  step 9 ") == 1
     assert "Traceback" not in log
     assert len(read(folder, "run.json")["resumed"]) == 2
 
