@@ -80,11 +80,11 @@ def interrupted(crops, tmp_path_factory):
     """
     cwd = tmp_path_factory.mktemp("interrupted")
     command = (
-        *TRAIN, f"data.root={crops}", "augment._target_=sweep_samples.Signals", "seed=0,1", "trainer.max_epochs=3",
+        *TRAIN, f"data.root={crops}", "augment._target_=sweep_samples.Signals", "+augment.in_job=${seed}", "seed=0,1",
         "hydra.launcher.num_slots=2",
     )  # fmt: skip
     attempts = []
-    for what in (f"{int(signal.SIGINT)}@8", f"{int(signal.SIGKILL)}@5", "0@0"):
+    for what in (f"{int(signal.SIGINT)}@8", f"{int(signal.SIGKILL)}@3", "0@0"):
         done = sweep(*command, cwd=cwd, SWEEP_SIGNAL=what)
         attempts.append((done, wait_for_the_jobs(cwd), books(cwd)))
     return cwd, attempts

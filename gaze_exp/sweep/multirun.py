@@ -1,6 +1,7 @@
 """Where the jobs of a sweep come from Hydra: what its launchers and sweepers hand over, and what they get back."""
 
 import copy
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,7 +41,8 @@ def run_in_worker(cfg: "DictConfig") -> float | None:
     from hydra.core.hydra_config import HydraConfig
 
     hydra = HydraConfig.get()
-    job = _job_of(cfg, number=int(hydra.job.num), folder=Path(hydra.runtime.output_dir))
+    asked = _job_of(cfg, number=int(hydra.job.num), folder=Path(hydra.runtime.output_dir))
+    job = _placed(asked, places=_places(Path(str(hydra.sweep.dir))))
     with requeue.Handover() as handover:
         outcome = run_job(job, rank=ranks.found().rank, started=lambda running: handover.to(running.send))
         if outcome.status != DONE:
@@ -76,9 +78,11 @@ def launch(
     refused: dict[int, str] = {}
     jobs: dict[int, Job] = {}
     num_devices = 1
+    places = _places(Path(str(config.hydra.sweep.dir)))
     for number, each in enumerate(overrides, start=first):
         try:
-            jobs[number], devices = _composed(config, context, each, number=number, taken=list(jobs.values()))
+            jobs[number], devices = _composed(config, context, each, number=number, places=places)
+            places[jobs[number].key] = jobs[number].folder
             num_devices = max(num_devices, devices)
         except (ConfigError, DataError) as error:
             if _is_grid(config.hydra.sweeper):
@@ -98,7 +102,7 @@ def launch(
 
 
 def _composed(
-    config: "DictConfig", context: "HydraContext", overrides: Sequence[str], *, number: int, taken: list[Job]
+    config: "DictConfig", context: "HydraContext", overrides: Sequence[str], *, number: int, places: dict[str, Path]
 ) -> tuple[Job, int]:
     """A job, checked as the run itself will be, and the devices that it asks for."""
     from hydra.core.hydra_config import HydraConfig
@@ -118,23 +122,21 @@ def _composed(
         check(cfg)
         folder = Path(str(config.hydra.sweep.dir), str(OmegaConf.select(composed, "hydra.sweep.subdir"))).absolute()
         job = _job_of(cfg, number=number, folder=folder)
-        return _placed(job, taken=taken), int(cfg.hardware.devices)
+        return _placed(job, places=places), int(cfg.hardware.devices)
     finally:
         HydraConfig.instance().cfg = before
 
 
-def _placed(job: Job, *, taken: list[Job]) -> Job:
-    """The job in the folder where it has begun before; else in its own, or the next one that no other job has."""
-    import dataclasses
+def _places(folder: Path) -> dict[str, Path]:
+    """Key -> folder of each job that has begun in a sweep's folder."""
+    return {read_book(path.parent).get("key", ""): path.parent.absolute() for path in sorted(folder.rglob(BOOK))}
 
-    for other in taken:
-        if other.key == job.key:
-            return dataclasses.replace(job, folder=other.folder)
-    for book in sorted(job.folder.parent.glob(f"*/{BOOK}")):
-        if read_book(book.parent).get("key") == job.key:
-            return dataclasses.replace(job, folder=book.parent)
-    folder, count = job.folder, 1
-    while (folder / BOOK).is_file() or folder in {other.folder for other in taken}:
+
+def _placed(job: Job, *, places: dict[str, Path]) -> Job:
+    """The job in the folder where it has begun before; else in its own, or the next one that no other job has."""
+    folder, count = places.get(job.key, job.folder), 1
+    taken = set(places.values()) if job.key not in places else set()
+    while folder in taken:
         count += 1
         folder = job.folder.with_name(f"{job.folder.name}_{count}")
     return dataclasses.replace(job, folder=folder)
