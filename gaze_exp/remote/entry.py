@@ -39,17 +39,15 @@ def hand_over(arguments: list[str]) -> int | None:
         DataError: a file cannot be used.
     """
     flags, overrides = split_flags(arguments)
+    if SWEEP & set(flags):
+        _refuse_sweep(overrides)
+        return None
     config_dir = flags.get("--config-dir") or flags.get("-cd")
     cfg = compose([*overrides, "run_dir=."], config_dir=config_dir)
     remote = Remote(**plain(cfg.remote))
     is_elsewhere = elsewhere(remote)
     if not is_elsewhere and not cfg.dry_run:
         return None
-    if SWEEP & set(flags):
-        raise ConfigError(
-            f"{'remote' if is_elsewhere else 'dry_run'}: a sweep runs where it is started; on that machine, or one run "
-            "at a time without -m, would be right"
-        )
     logging.basicConfig(level=logging.INFO, format="%(message)s", stream=sys.stdout, force=True)
     if not (remote.attach or remote.status or remote.cancel):
         check(cfg)
@@ -60,6 +58,16 @@ def hand_over(arguments: list[str]) -> int | None:
 
     here = Path(_run_dir(overrides, task=cfg.task_name))
     return run_elsewhere(remote, plain(cfg), overrides, config_dir=config_dir, here=here)
+
+
+def _refuse_sweep(overrides: list[str]) -> None:
+    """Refuse `-m` with another machine; its values are not looked at, for no single config holds them."""
+    for override in overrides:
+        key, _, value = override.lstrip("+").partition("=")
+        if key.startswith(("remote", "dry_run")) and value not in {"here", "false"}:
+            raise ConfigError(
+                f"{key}: a sweep runs where it is started; -m on that machine, or one run at a time here, is right"
+            )
 
 
 def _run_dir(overrides: list[str], *, task: str) -> str:

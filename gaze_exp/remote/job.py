@@ -90,7 +90,8 @@ def start(line: Line, job: Job, *, scratch: Path) -> None:
     environment = _environment_of(remote)
     refuse_foreign_folder(job.here, host=str(remote.host), job=job.name)
     paths = list(job.there_already.values())
-    facts = line.ask("hello", environment=remote.environment, key=snapshot.environment_key(), paths=paths)
+    key = snapshot.environment_key()
+    facts = line.patiently(lambda: line.ask("hello", environment=remote.environment, key=key, paths=paths))
     log.info(
         "remote: %s: %s, %s cores, %s, %s free at %s", remote.host, facts["machine"], facts["cores"],
         ", ".join(facts["gpus"]) or "no NVIDIA GPU", mib(facts["free"]), facts["root"],
@@ -101,7 +102,6 @@ def start(line: Line, job: Job, *, scratch: Path) -> None:
     if not upload(line, job.trees, scratch=scratch):
         log.info("remote: nothing is to be sent, all of it is there")
     about = {"task": job.run_dir.split("/")[1], "here": str(job.here), "version": __version__}
-    key = snapshot.environment_key()
     line.patiently(
         lambda: line.ask(
             "start", job=job.name, token=job.token, arguments=job.arguments, code=f"code/{job.code.key}",

@@ -143,10 +143,9 @@ class Answers(Iterator[dict[str, Any] | bytes]):
             )
         except FileNotFoundError as error:
             raise ConfigError("remote: there is no ssh here; install OpenSSH's client") from error
-        self._heard = time.monotonic()
-        self._watch = threading.Thread(target=self._kill_when_silent, daemon=True)
         self._send(head, payload)
-        self._watch.start()
+        self._heard = time.monotonic()
+        threading.Thread(target=self._kill_when_silent, daemon=True).start()
 
     def _send(self, head: bytes, payload: Iterable[bytes]) -> None:
         stdin = self._pipe(self._ssh.stdin)
@@ -165,6 +164,17 @@ class Answers(Iterator[dict[str, Any] | bytes]):
             time.sleep(1)
 
     def __next__(self) -> dict[str, Any] | bytes:
+        while True:
+            kind, data = self._frame()
+            if kind == b"B":
+                return data
+            message: dict[str, Any] = json.loads(data)
+            if "refused" in message:
+                refuse(self.line.remote, message)
+            if "beat" not in message:
+                return message
+
+    def _frame(self) -> tuple[bytes, bytes]:
         stdout = self._pipe(self._ssh.stdout)
         while self._hello:
             line = stdout.readline()
@@ -180,12 +190,7 @@ class Answers(Iterator[dict[str, Any] | bytes]):
         if len(data) < size:
             self._explain()
         self._heard = time.monotonic()
-        if head[:1] == b"B":
-            return data
-        message: dict[str, Any] = json.loads(data)
-        if "refused" in message:
-            refuse(self.line.remote, message)
-        return message
+        return head[:1], data
 
     def _explain(self) -> None:
         """Say why nothing came."""

@@ -53,7 +53,7 @@ def _come_back(name: str) -> str:
 
 def attach(line: Line) -> int:
     """Follow a job that was started before, and fetch it."""
-    state = line.ask("status", job=line.remote.job, latest=True)["jobs"][0]
+    state = line.patiently(lambda: line.ask("status", job=line.remote.job, latest=True))["jobs"][0]
     here = Path(state["about"].get("here") or f"outputs/{state['job']}")
     host = str(line.remote.host)
     refuse_foreign_folder(here, host=host, job=state["job"])
@@ -66,7 +66,7 @@ def attach(line: Line) -> int:
 
 def status(line: Line) -> int:
     """Say how the jobs there stand."""
-    jobs: list[dict[str, Any]] = line.ask("status", job=line.remote.job)["jobs"]
+    jobs: list[dict[str, Any]] = line.patiently(lambda: line.ask("status", job=line.remote.job))["jobs"]
     for job in jobs:
         when = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(job["started"]))
         rc = "" if job["rc"] is None else f" ({job['rc']})"
@@ -79,7 +79,7 @@ def status(line: Line) -> int:
 
 def cancel(line: Line) -> int:
     """Stop a job."""
-    state = line.ask("cancel", job=line.remote.job, grace_s=GRACE_S)
+    state = line.patiently(lambda: line.ask("cancel", job=line.remote.job, grace_s=GRACE_S))
     if state["left"]:
         raise ConfigError(f"remote.cancel: processes {state['left']} of {state['job']} do not end; look there")
     log.info("remote: %s: %s; nothing of it runs there any more", state["job"], state["state"])

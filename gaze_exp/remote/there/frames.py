@@ -7,11 +7,18 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import sys
+import threading
+import time
 from typing import Any
 
 HELLO = b"gaze_exp remote 1\n"
 """Precedes every answer, so that what a login shell prints before it does no harm."""
+
+
+BEAT_S = 5.0
+_one_at_a_time = threading.Lock()
 
 
 class Refusal(Exception):  # noqa: N818  (the two errors of the program do not exist there)
@@ -42,9 +49,24 @@ def send_bytes(data: bytes) -> None:
 
 
 def _send(kind: bytes, data: bytes) -> None:
-    sys.stdout.buffer.write(b"%s%d\n" % (kind, len(data)))
-    sys.stdout.buffer.write(data)
-    sys.stdout.buffer.flush()
+    with _one_at_a_time:
+        sys.stdout.buffer.write(b"%s%d\n" % (kind, len(data)))
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+
+
+def beat() -> None:
+    """Show every few seconds that the line is up, however long an answer takes; end with the line."""
+
+    def go_on() -> None:
+        while True:
+            time.sleep(BEAT_S)
+            try:
+                say({"beat": True})
+            except (OSError, ValueError):  # nobody listens any more
+                os._exit(1)
+
+    threading.Thread(target=go_on, daemon=True).start()
 
 
 def refusal_of(error: OSError) -> Refusal:

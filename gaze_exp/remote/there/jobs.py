@@ -19,10 +19,10 @@ from typing import IO, Any
 
 from gaze_exp.remote.there.environment import set_up
 from gaze_exp.remote.there.frames import Refusal, refusal_of, say, send_bytes
-from gaze_exp.remote.there.store import PIECE, listing, root_of
+from gaze_exp.remote.there.store import SENT, listing, root_of
 
 MARK = "GAZE_EXP_REMOTE_JOB"
-POLL_S, BEAT_S = 0.1, 5.0
+POLL_S = 0.1
 
 
 def start(request: dict[str, Any]) -> None:
@@ -178,19 +178,16 @@ def status(request: dict[str, Any]) -> None:
 
 
 def follow(request: dict[str, Any]) -> None:
-    """Send the log of a job from a byte on, until it ends; a beat now and then shows that the line is up."""
-    folder, beat = _folder(request), time.monotonic()
+    """Send the log of a job from a byte on, until it ends."""
+    folder = _folder(request)
     with (folder / "log").open("rb") as log:
         log.seek(request["offset"])
         while True:
             ended = not _is_held(folder / "lock")
-            while piece := log.read(PIECE):
+            while piece := log.read(SENT):
                 send_bytes(piece)
             if ended:
                 break
-            if time.monotonic() - beat > BEAT_S:
-                beat = time.monotonic()
-                say({"beat": True})
             time.sleep(POLL_S)
     say({"end": True, **state_of(folder)})
 

@@ -5,10 +5,11 @@ Runs on the other machine with its system's Python and nothing installed: the st
 
 from __future__ import annotations
 
+import os
 import sys
 
 from gaze_exp.remote.there import environment, jobs, store
-from gaze_exp.remote.there.frames import HELLO, Refusal, read_request, refusal_of, say
+from gaze_exp.remote.there.frames import HELLO, Refusal, beat, read_request, refusal_of, say
 
 ANSWERS = {
     "hello": environment.hello,
@@ -28,13 +29,16 @@ ANSWERS = {
 def main() -> None:
     """Answer one request; a refusal is an answer too."""
     sys.stdout.buffer.write(b"\n" + HELLO)
+    sys.stdout.buffer.flush()
     request = read_request()
+    beat()
     try:
         ANSWERS[request["op"]](request)
     except Refusal as refusal:
         say({"refused": refusal.kind, "text": str(refusal)})
     except BrokenPipeError:
-        sys.exit(1)  # nobody listens any more
+        os._exit(1)  # nobody listens any more
     except OSError as error:
         refusal = refusal_of(error)
         say({"refused": refusal.kind, "text": str(refusal)})
+    os._exit(0)  # the thread that beats must not hold the interpreter's end up

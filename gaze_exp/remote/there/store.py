@@ -16,7 +16,8 @@ from typing import IO, Any
 
 from gaze_exp.remote.there.frames import Refusal, refusal_of, say, send_bytes
 
-PIECE = 1 << 20
+PIECE, SENT = 1 << 20, 1 << 16
+"""Bytes at a time: of a disk, and of a line that may be slow."""
 
 
 def root_of(request: dict[str, Any]) -> Path:
@@ -151,7 +152,7 @@ def inside(folder: Path, name: str) -> Path:
     """A path below a folder, which it may not leave."""
     path = Path(name)
     if path.is_absolute() or ".." in path.parts or not path.parts:
-        raise Refusal("damaged", f"{name!r} is no path inside a folder")
+        raise Refusal("outside", f"{name!r} is no path inside a folder")
     return folder / path
 
 
@@ -171,6 +172,6 @@ def get(request: dict[str, Any]) -> None:
         with path.open("rb") as file:
             file.seek(offset)
             say({"file": name, "size": path.stat().st_size - offset})
-            while piece := file.read(PIECE):
+            while piece := file.read(SENT):
                 send_bytes(piece)
     say({"end": True})
