@@ -99,9 +99,9 @@ def main() -> None:
         config_folders(sys.argv[1:])
         if is_meant(sys.argv[1:]) and (status := hand_over(sys.argv[1:])) is not None:
             sys.exit(status)
-        folder = check_early(sys.argv[1:])
+        planned = check_early(sys.argv[1:])
         with (
-            ranks.joined(sys.argv[1:], folder=folder) as sys.argv[1:],
+            ranks.joined(sys.argv[1:], planned=planned) as sys.argv[1:],
             begin.sweeping(sys.argv[1:]) as sys.argv[1:],
         ):
             hydra.main(version_base="1.3", config_path=conf_dir(), config_name="config")(_run_or_say_why_not)()

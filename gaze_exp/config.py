@@ -15,6 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import Hardware
+from gaze_exp.ranks import Planned
 from gaze_exp.remote.settings import Remote
 from gaze_exp.signature import check_component
 
@@ -158,15 +159,15 @@ def hydra_here() -> "Iterator[ConfigLoader]":
         GlobalHydra.instance().hydra = running
 
 
-def check_early(arguments: list[str]) -> str | None:
+def check_early(arguments: list[str]) -> Planned | None:
     """Check a plain run before Hydra makes its folder and composes twice, so that a mistake is answered at once.
 
     Args:
         arguments: flags and overrides.
 
     Returns:
-        The folder that a run started now would get; None for a sweep and the flags that only show something, which
-        are left to Hydra.
+        What a run started now would do; None for a sweep and the flags that only show something, which are left to
+        Hydra.
     """
     from gaze_exp.command_line import split_flags
 
@@ -181,7 +182,7 @@ def check_early(arguments: list[str]) -> str | None:
     with open_dict(cfg):
         del cfg["hydra"]
     check(cfg)
-    return folder
+    return Planned(folder=folder, trains="train" in cfg.actions, resumes=bool(cfg.resume))
 
 
 def plain(node: Any) -> Any:

@@ -7,6 +7,7 @@ all of them, they after it.
 
 import logging
 import os
+import signal
 import sys
 import threading
 import time
@@ -42,12 +43,14 @@ class RankWatch(Callback):
         self.silence_s = silence_s
         self._has_ended = threading.Event()
         self._thread: threading.Thread | None = None
+        self._launcher: Any = None
 
     def on_fit_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Begin, where there are others."""
         del pl_module
         if trainer.world_size > 1 and self._thread is None:
             self._has_ended.clear()
+            self._launcher = trainer.strategy.launcher
             arguments = (trainer.global_rank, trainer.world_size)
             self._thread = threading.Thread(target=self._watch, args=arguments, name="rank-watch", daemon=True)
             self._thread.start()
@@ -92,6 +95,8 @@ class RankWatch(Callback):
             "rank %d: no sign of life from rank %s for %.0f s; %s", rank, names, self.silence_s, _advice(self.folder)
         )
         sys.stderr.write(f"error: rank {rank}: no sign of life from rank {names}\n")
+        if self._launcher is not None:
+            self._launcher.kill(signal.SIGKILL)  # the children that Lightning started, of which one may hang
         logging.shutdown()
         os._exit(LOST)
 

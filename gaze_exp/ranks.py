@@ -113,23 +113,33 @@ def _of_slurm(env: Mapping[str, str]) -> Launch:
     )
 
 
+@dataclass(frozen=True)
+class Planned:
+    """What is about to run, as far as its folder is concerned."""
+
+    folder: str
+    """That a process alone would choose."""
+    trains: bool
+    resumes: bool
+
+
 @contextmanager
-def joined(arguments: list[str], *, folder: str | None) -> Iterator[list[str]]:
+def joined(arguments: list[str], *, planned: Planned | None) -> Iterator[list[str]]:
     """Agree with the other ranks on the run folder, and keep other runs out of it.
 
     Args:
         arguments: of this process, as `command_line.rewrite` leaves them.
-        folder: that a process alone would choose; None where it makes none, or one for each job of a sweep.
+        planned: what a process alone would do; None where it makes no folder, or one for each job of a sweep.
 
     Yields:
         The arguments with which this rank takes part.
 
     Raises:
-        ConfigError: another run has the folder, rank 0 did not answer, or every rank would start a sweep.
+        ConfigError: another run has the folder, or had it; rank 0 did not answer; or every rank would sweep.
     """
     launch = found()
     _added.clear()
-    if folder is None:
+    if planned is None:
         if launch.world_size > 1 and {"-m", "--multirun"} & set(arguments):
             raise ConfigError(f"-m: each rank of {launch.launcher} would start the sweep; start it plainly")
         yield arguments
@@ -139,11 +149,15 @@ def joined(arguments: list[str], *, folder: str | None) -> Iterator[list[str]]:
         said = json.loads(_hear(launch, "run", patience=WAIT))
         folder, goes_on = said["folder"], said["goes_on"]
         yield _silenced(_with(arguments, folder, goes_on=goes_on), launch.rank)
-    elif launch.launcher == "alone" and not _is_named(arguments) and not Path(folder).exists():  # new, by the clock
+    elif (
+        launch.launcher == "alone" and not _is_named(arguments) and not Path(planned.folder).exists()
+    ):  # new, by the clock
         yield arguments
     else:
-        folder, goes_on = _chosen(launch, arguments, folder)
+        folder, goes_on = _chosen(launch, arguments, planned.folder)
         with folder_lock.hold(folder, launch=launch.identity):
+            if planned.trains and not planned.resumes and not goes_on:
+                _refuse_to_overwrite(folder)
             arguments = _with(arguments, folder, goes_on=goes_on)
             if launch.world_size > 1:
                 _store(launch).set("run", json.dumps({"folder": folder, "goes_on": goes_on}))
@@ -185,6 +199,15 @@ def takes_part(action: str) -> bool:
 def as_typed(arguments: Iterable[str]) -> list[str]:
     """The arguments without those that `joined` put there."""
     return [argument for argument in arguments if argument not in _added]
+
+
+def _refuse_to_overwrite(folder: str) -> None:
+    """Nothing is lost because a name was used twice."""
+    if Path(folder, "checkpoints", "last.ckpt").is_file():
+        raise ConfigError(
+            f"run_dir: {folder} holds a run already; resume={folder} to go on with it, or "
+            "hydra.run.dir=ANOTHER_FOLDER, would be right"
+        )
 
 
 def _is_named(arguments: list[str]) -> bool:

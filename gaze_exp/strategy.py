@@ -1,11 +1,13 @@
 """How several devices work together: what a machine's `strategy` means, and what it does to the model."""
 
 import logging
+import os
 from typing import TYPE_CHECKING, Any
 
 import torch
-from torch import nn
+from torch import distributed, nn
 
+from gaze_exp import ranks
 from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import Hardware
 
@@ -44,6 +46,28 @@ def strategy_of(machine: Hardware) -> "Strategy | str":
     # FSDP2: it runs on the CPU too, where the tests try it. The checkpoint is one file, as without it.
     return ModelParallelStrategy(
         data_parallel_size=machine.num_devices, tensor_parallel_size=1, save_distributed_checkpoint=False
+    )
+
+
+def meet_after_restart(machine: Hardware) -> None:
+    """Let the ranks that torchrun has started again meet at a place of their own.
+
+    Its agent keeps one store over all restarts, where torch finds the addresses of processes that are gone.
+
+    Args:
+        machine: resolved.
+    """
+    launch = ranks.found()
+    if launch.launcher != "torchrun" or not launch.restarts or distributed.is_initialized():
+        return
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":  # then rank 0 has a store of its own, a new one
+        return
+    store = distributed.TCPStore(launch.address, launch.port, wait_for_workers=False)  # type: ignore[attr-defined]
+    distributed.init_process_group(
+        "nccl" if machine.accelerator == "gpu" else "gloo",
+        store=distributed.PrefixStore(f"restart{launch.restarts}", store),  # type: ignore[attr-defined]
+        rank=launch.rank,
+        world_size=launch.world_size,
     )
 
 

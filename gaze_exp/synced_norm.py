@@ -5,10 +5,11 @@ Torch's `SyncBatchNorm` knows GPUs alone; on the CPU, classes of ours do the sam
 """
 
 import logging
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor, distributed, nn
+from torch.nn import functional
 from torch.nn.modules.batchnorm import _BatchNorm
 
 log = logging.getLogger(__name__)
@@ -44,27 +45,45 @@ def _is_trained_norm(module: nn.Module) -> bool:
     return isinstance(module, _BatchNorm) and not is_ours_already and not is_frozen
 
 
-class _SumOverRanks(torch.autograd.Function):
-    """The sum of a tensor over all ranks, whose gradient is that of the sum of their losses."""
+class _Normalise(torch.autograd.Function):
+    """Batch norm by the statistics of all ranks, with torch's own kernels: in eager steps it would take a fifth longer.
+
+    They take mean and variance for constants, as in evaluation; what the gradient gets from these is added here. It
+    needs the sums over all ranks of what torch returns as the gradients of bias and weight.
+    """
 
     @staticmethod
-    def forward(ctx: Any, here: Tensor) -> Tensor:
-        del ctx
-        total = here.clone()
-        distributed.all_reduce(total)
-        return total
+    def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
+        # Torch's fastest way to the sums of a channels-last tensor is its own batch norm; its output is of no use here.
+        _, mean, inverse = torch.native_batch_norm(values, weight, bias, None, None, True, 0.0, eps)
+        variance = inverse.double() ** -2 - eps
+        count = values.numel() // values.shape[1]
+        sums = torch.cat([mean.double(), variance + mean.double() ** 2, variance.new_ones(1)]) * count
+        distributed.all_reduce(sums)
+        mean, square = (sums[:-1] / sums[-1]).chunk(2)
+        variance = square - mean**2
+        statistics = mean.to(weight.dtype), variance.to(weight.dtype)
+        ctx.save_for_backward(values, weight, *statistics, sums[-1])
+        ctx.eps = eps
+        result = functional.batch_norm(values, *statistics, weight, bias, training=False, eps=eps)
+        ctx.mark_non_differentiable(*statistics, sums[-1])
+        return result, *statistics, sums[-1]
 
     @staticmethod
-    def backward(ctx: Any, *gradients: Tensor) -> Tensor:
-        del ctx
-        total = gradients[0].clone(memory_format=torch.contiguous_format)
-        distributed.all_reduce(total)
-        return total
-
-
-def _sum_over_ranks(here: Tensor) -> Tensor:
-    total: Tensor = _SumOverRanks.apply(here)
-    return total
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        values, weight, mean, variance, count = ctx.saved_tensors
+        into_values, into_weight, into_bias = torch.ops.aten.native_batch_norm_backward(
+            gradients[0], values, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        )
+        sums = torch.cat([into_bias, into_weight]).float()
+        distributed.all_reduce(sums)
+        of_mean, of_scale = (sums / count).float().chunk(2)
+        slope = weight.float() * torch.rsqrt(variance.float() + ctx.eps)
+        tilt = -slope * of_scale * torch.rsqrt(variance.float() + ctx.eps)
+        shape = [1, -1, *[1] * (values.dim() - 2)]
+        level = (-slope * of_mean - tilt * mean.float()).view(shape)
+        into_values += torch.addcmul(level.to(values.dtype), values, tilt.view(shape).to(values.dtype))
+        return into_values, into_weight, into_bias, None
 
 
 class _Synced(_BatchNorm):
@@ -76,19 +95,11 @@ class _Synced(_BatchNorm):
         if is_alone or not self.training:
             return super().forward(input)
         self._check_input_dim(input)
-        values = input.float()
-        over = [0, *range(2, values.dim())]
-        shape = [1, -1, *[1] * (values.dim() - 2)]
-        total = _sum_over_ranks(torch.cat([values.sum(over), values.new_tensor([values.numel() / values.shape[1]])]))
-        count = total[-1].detach()
-        mean = total[:-1] / count
-        centred = values - mean.view(shape)
-        variance = _sum_over_ranks(centred.square().sum(over)) / count
-        self._keep(mean.detach(), variance.detach() * count / (count - 1))
-        normal = centred * torch.rsqrt(variance + self.eps).view(shape)
-        if self.affine:
-            normal = normal * self.weight.view(shape) + self.bias.view(shape)
-        return normal.to(input.dtype)
+        weight = input.new_ones(input.shape[1]).float() if self.weight is None else self.weight
+        bias = torch.zeros_like(weight) if self.bias is None else self.bias
+        result, mean, variance, count = _Normalise.apply(input, weight, bias, self.eps)
+        self._keep(mean, variance * count / (count - 1))
+        return cast("Tensor", result)
 
     @torch.no_grad()
     def _keep(self, mean: Tensor, variance: Tensor) -> None:
@@ -98,8 +109,8 @@ class _Synced(_BatchNorm):
         if self.num_batches_tracked is not None:
             self.num_batches_tracked += 1
         share = 1 / float(self.num_batches_tracked or 1) if self.momentum is None else self.momentum
-        self.running_mean.lerp_(mean, share)
-        self.running_var.lerp_(variance, share)
+        self.running_mean.lerp_(mean.to(self.running_mean.dtype), share)
+        self.running_var.lerp_(variance.to(self.running_var.dtype), share)
 
 
 class _Synced1d(_Synced, nn.BatchNorm1d):

@@ -9,10 +9,10 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gaze_exp import assemble, loggers, ranks, record, requeue
+from gaze_exp import assemble, loggers, record, requeue
 from gaze_exp.config import build, plain
 from gaze_exp.errors import ConfigError
-from gaze_exp.hardware import split, steps_per_epoch
+from gaze_exp.hardware import Hardware, split, steps_per_epoch
 
 log = logging.getLogger(__name__)
 
@@ -28,7 +28,6 @@ def run(cfg: DictConfig) -> float:
     """
     import lightning
 
-    _refuse_to_overwrite(cfg)
     machine = assemble.machine_of(cfg)
     batches = split(machine, cfg.global_batch)
     lightning.seed_everything(cfg.seed, workers=True, verbose=False)
@@ -52,17 +51,19 @@ def run(cfg: DictConfig) -> float:
     if trainer.is_global_zero:
         record.write_run(Path(cfg.run_dir, "run.json"), described)
     started = time.monotonic()
-    _fit(cfg, trainer, module=module, data=data)
+    _fit(cfg, machine, trainer, module=module, data=data)
     _leave_other_ranks(trainer)
     loggers.finish(trainer.loggers)
     return _finish(trainer, seconds=time.monotonic() - started)
 
 
-def _fit(cfg: DictConfig, trainer: Any, *, module: Any, data: Any) -> None:
+def _fit(cfg: DictConfig, machine: Hardware, trainer: Any, *, module: Any, data: Any) -> None:
     from gaze_exp.rank_watch import lost_peer
+    from gaze_exp.strategy import meet_after_restart
 
     folder = Path(cfg.run_dir)
     try:
+        meet_after_restart(machine)
         with requeue.training():
             trainer.fit(module, datamodule=data, ckpt_path=_resume_from(cfg))
     except RuntimeError as error:
@@ -75,16 +76,6 @@ def _fit(cfg: DictConfig, trainer: Any, *, module: Any, data: Any) -> None:
             raise
         _say_how_to_go_on(folder)  # Lightning's answer to Ctrl-C, after an orderly end
         sys.exit(130)
-
-
-def _refuse_to_overwrite(cfg: DictConfig) -> None:
-    """A run begins in a folder without one; nothing is lost because a name was used twice."""
-    folder = Path(cfg.run_dir)
-    if ranks.found().is_first and not cfg.resume and (folder / "checkpoints" / "last.ckpt").is_file():
-        raise ConfigError(
-            f"run_dir: {folder} holds a run already; resume={folder} to go on with it, or "
-            "hydra.run.dir=ANOTHER_FOLDER, would be right"
-        )
 
 
 def _leave_other_ranks(trainer: Any) -> None:
