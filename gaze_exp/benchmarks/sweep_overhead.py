@@ -78,4 +78,4 @@ def _write_crops(path: Path) -> None:
     with CropWriter(path, num_rows=8, face_size=32, eye_size=16) as writer:
         eyes = {name: random.integers(0, 255, (8, 16, 16, 3), np.uint8) for name in ("leye", "reye")}
         face = random.integers(0, 255, (8, 32, 32, 3), np.uint8)
-        writer.append({"face": face, **eyes, "gaze": random.normal(size=(8, 2)).astype(np.float32)})
+        writer.append({"face": face, **eyes, "gaze": random.uniform(-0.5, 0.5, (8, 2)).astype(np.float32)})
