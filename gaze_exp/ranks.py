@@ -80,7 +80,8 @@ def found(environment: Mapping[str, str] | None = None) -> Launch:
         return _of_slurm(env)
     if env.get("LOCAL_RANK", "0") != "0":
         return Launch(launcher="lightning", rank=int(env["LOCAL_RANK"]), world_size=int(env.get("WORLD_SIZE", "2")))
-    if {"NODE_RANK", "MASTER_ADDR", "MASTER_PORT"} <= set(env):
+    # With LOCAL_RANK=0 beside them they are Lightning's own, left by a training that this process has done.
+    if {"NODE_RANK", "MASTER_ADDR", "MASTER_PORT"} <= set(env) and "LOCAL_RANK" not in env:
         address, port = env["MASTER_ADDR"], int(env["MASTER_PORT"])
         rank = int(env["NODE_RANK"])
         return Launch(launcher="nodes", rank=rank, world_size=2, address=address, port=port, num_nodes=2)

@@ -28,6 +28,9 @@ SLURM_ENVIRONMENT = {
 def test_the_environment_says_who_started_this():
     assert ranks.found({}) == ranks.Launch()
     assert ranks.found({"LOCAL_RANK": "1", "WORLD_SIZE": "2"}).launcher == "lightning"
+    one_a_node = {"NODE_RANK": "1", "MASTER_ADDR": "first", "MASTER_PORT": "29500"}
+    assert ranks.found(one_a_node).launcher == "nodes"
+    assert ranks.found(one_a_node | {"LOCAL_RANK": "0"}).launcher == "alone"
     assert ranks.found(TORCHRUN_ENVIRONMENT) == ranks.Launch(
         launcher="torchrun", rank=5, world_size=8, address="first", port=29500, identity="torchrun 7f", restarts=1,
         per_node=4, num_nodes=2,
