@@ -100,7 +100,8 @@ def test_an_installed_wheel_sends_itself_with_its_lock(tmp_path):
     zipfile.ZipFile(wheel).extractall(tmp_path / "site")
     done = subprocess.run(
         [sys.executable, "-m", "gaze_exp", "task=quickstart", "remote=dgx_spark", "dry_run=true"],
-        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")}, capture_output=True, text=True, check=False,
+        cwd=tmp_path, env={**os.environ, "PYTHONPATH": str(tmp_path / "site")},
+        capture_output=True, text=True, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     assert snapshot.environment_key() in done.stdout  # the same environment there as from a checkout
