@@ -54,46 +54,6 @@ class AngularError(Metric):
         return (self.sum_deg / self.num_valid).float()
 
 
-class AngularErrorPerSubject(Metric):
-    """Mean angle between predicted and true gaze of every person, in degrees.
-
-    The mean over persons (`nanmean` of the result) differs from `AngularError`, the mean over samples,
-    as soon as persons have different numbers of samples. Say which one is quoted.
-
-    Args:
-        num_subjects: length of `CropDataset.subjects`.
-    """
-
-    is_differentiable = False
-    higher_is_better = False
-    full_state_update = False
-
-    sum_deg: Tensor
-    num_valid: Tensor
-
-    def __init__(self, num_subjects: int) -> None:
-        super().__init__()
-        self.add_state("sum_deg", torch.zeros(num_subjects, dtype=torch.float64), dist_reduce_fx="sum")
-        self.add_state("num_valid", torch.zeros(num_subjects, dtype=torch.int64), dist_reduce_fx="sum")
-
-    def update(self, output_gaze: Tensor, target_gaze: Tensor, valid: Tensor, subject: Tensor) -> None:
-        """Add one batch.
-
-        Args:
-            output_gaze: (B, 2) pitch, yaw in radians, of any float type.
-            target_gaze: (B, 2) pitch, yaw in radians; anything, NaN included, where not valid.
-            valid: (B,) bool.
-            subject: (B,) index of the person.
-        """
-        error_deg, subject = _error_deg(output_gaze, target_gaze, valid).flatten(), subject.flatten()
-        self.sum_deg = self.sum_deg.double().index_add(0, subject, error_deg)
-        self.num_valid = self.num_valid.index_add(0, subject, valid.flatten().long())
-
-    def compute(self) -> Tensor:
-        """Mean error of each person in degrees, (S,) float32; NaN for a person with no valid sample."""
-        return (self.sum_deg / self.num_valid).float()
-
-
 MASK_CLASSES = ("background", "sclera", "iris", "pupil")
 
 

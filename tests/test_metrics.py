@@ -6,7 +6,7 @@ import torch
 import torch.distributed as dist
 from torch.multiprocessing.spawn import spawn
 
-from gaze_exp.metrics import AngularError, AngularErrorPerSubject
+from gaze_exp.metrics import AngularError
 
 
 def numpy_error_deg(predicted, target):
@@ -107,54 +107,28 @@ def test_a_metric_inside_a_model_cast_to_bf16_still_sums_exactly():
     assert float(module.error.compute()) == pytest.approx(10.3, abs=1e-4)
 
 
-def test_frame_mean_and_person_mean_are_different_numbers():
-    predicted = torch.cat((at_error_deg(*[10] * 10), at_error_deg(*[2] * 30)))
-    subject = torch.tensor([0] * 10 + [1] * 30)
-    per_subject = AngularErrorPerSubject(num_subjects=3)
-    per_subject.update(predicted, torch.zeros(40, 2), torch.ones(40, dtype=torch.bool), subject)
-    errors = per_subject.compute()
-    assert errors[:2].tolist() == pytest.approx([10.0, 2.0], abs=1e-4)
-    assert torch.isnan(errors[2])
-    assert float(errors.nanmean()) == pytest.approx(6.0, abs=1e-4)
-    assert measured(predicted, torch.zeros(40, 2)) == pytest.approx(4.0, abs=1e-4)
-
-
-def test_per_subject_ignores_invalid_rows_and_takes_batches_in_any_order():
-    predicted, target, valid, subject = mixed_samples()
-    metric = AngularErrorPerSubject(num_subjects=3)
-    for part in torch.randperm(len(subject), generator=torch.Generator().manual_seed(5)).split(17):
-        metric.update(predicted[part], target[part], valid[part], subject[part])
-    error_deg = numpy_error_deg(predicted, target)
-    expected = [error_deg[(valid & (subject == person)).numpy()].mean() for person in range(3)]
-    assert metric.compute().tolist() == pytest.approx(expected, rel=1e-5)
-
-
 def mixed_samples():
     generator = torch.Generator().manual_seed(6)
     valid = torch.rand(101, generator=generator) > 0.3
     target = torch.where(valid[:, None], random_gazes(101, 8), torch.nan)
-    return random_gazes(101, 7), target, valid, torch.randint(0, 3, (101,), generator=generator)
+    return random_gazes(101, 7), target, valid
 
 
 def _measure_one_share(rank, folder):
     torch.set_num_threads(1)
     dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
-    predicted, target, valid, subject = mixed_samples()
+    predicted, target, valid = mixed_samples()
     share = torch.arange(101)[:30] if rank == 0 else torch.arange(101)[30:]  # unequal on purpose
-    error, per_subject = AngularError(), AngularErrorPerSubject(num_subjects=3)
+    error = AngularError()
     error.update(predicted[share], target[share], valid[share])
-    per_subject.update(predicted[share], target[share], valid[share], subject[share])
-    torch.save((error.compute(), per_subject.compute()), f"{folder}/rank{rank}.pt")
+    torch.save(error.compute(), f"{folder}/rank{rank}.pt")
     dist.destroy_process_group()
 
 
 @pytest.mark.slow
 def test_two_processes_with_unequal_shares_agree_with_one(tmp_path):
     spawn(_measure_one_share, args=(str(tmp_path),), nprocs=2)
-    predicted, target, valid, subject = mixed_samples()
-    per_subject = AngularErrorPerSubject(num_subjects=3)
-    per_subject.update(predicted, target, valid, subject)
+    predicted, target, valid = mixed_samples()
     for rank in range(2):
-        error, errors = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)
+        error = torch.load(tmp_path / f"rank{rank}.pt", weights_only=True)
         assert float(error) == pytest.approx(measured(predicted, target, valid), rel=1e-6)
-        assert errors.tolist() == pytest.approx(per_subject.compute().tolist(), rel=1e-6)

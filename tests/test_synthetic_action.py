@@ -11,7 +11,8 @@ import cv2
 import pytest
 from conftest import program
 
-from gaze_exp.data.synthetic.jobs import alone_in, readable_bytes
+from gaze_exp.data.disk_space import readable_bytes
+from gaze_exp.data.synthetic.jobs import alone_in
 from gaze_exp.data.synthetic.set_plan import MANIFEST, SetPlan
 from gaze_exp.errors import ConfigError
 

@@ -10,7 +10,7 @@ from gaze_exp.augment import FlipAugment, PhotometricAugment
 from gaze_exp.batch import model_inputs
 from gaze_exp.errors import ConfigError
 from gaze_exp.losses import AngularMSE
-from gaze_exp.metrics import AngularError, AngularErrorPerSubject
+from gaze_exp.metrics import AngularError
 from gaze_exp.models.gazetr import GazeTR
 from gaze_exp.models.gazetr_hybrid import GazeTRHybrid
 from gaze_exp.models.gazetr_lite import GazeTRLite
@@ -232,9 +232,6 @@ def test_losses_and_metrics_count_each_labelled_frame_of_a_window_alike():
     metric.update(predicted, batch["gaze"], batch["valid"])
     alone.update(*(x.flatten(0, 1) for x in (predicted, batch["gaze"], batch["valid"])))
     assert metric.compute() == alone.compute()
-    by_person = AngularErrorPerSubject(2)
-    by_person.update(predicted, batch["gaze"], batch["valid"], batch["subject"])
-    assert by_person.compute()[0] == alone.compute()
 
 
 def test_a_video_does_not_flicker():

@@ -9,6 +9,7 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from gaze_exp.cores import num_cores
 from gaze_exp.errors import ConfigError
 from gaze_exp.sweep.job import CONSOLE, DONE, Job, Outcome, RunningJob, finished, write_book
 
@@ -100,7 +101,7 @@ def slot_environments(num_slots: int, *, num_devices: int = 1) -> list[dict[str,
         raise ConfigError(f"hydra.launcher.num_slots: {num_slots} is no number of jobs; 1 or more is")
     if num_slots == 1:
         return [{}]
-    threads = max(1, len(os.sched_getaffinity(0)) // num_slots) if hasattr(os, "sched_getaffinity") else 1
+    threads = max(1, num_cores() // num_slots)
     common = {name: str(threads) for name in _THREADS if name not in os.environ}
     gpus = visible_gpus()
     if not gpus:

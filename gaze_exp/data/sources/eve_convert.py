@@ -3,8 +3,6 @@
 import hashlib
 import logging
 import multiprocessing
-import os
-import shutil
 import signal
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -15,12 +13,14 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
+from gaze_exp.data.disk_space import readable_bytes, require_space
 from gaze_exp.data.progress import Advance, progress
 from gaze_exp.data.sources.eve_labels import has_gaze, num_rows
 from gaze_exp.data.sources.eve_parts import PersonFile, claim
 from gaze_exp.data.sources.eve_release import Recording, Release, split_of
 from gaze_exp.data.sources.eve_step import Settings
 from gaze_exp.errors import DataError
+from gaze_exp.worker_process import end_with_parent
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +105,7 @@ def _in_processes(files: dict[PersonFile, int], settings: Settings, *, workers: 
     """Convert steps side by side, persons one after the other, so that few lie in parts at a time."""
     # Spawned: a forked process would inherit torch's threads, HDF5's locks and a lock on the folder.
     context = multiprocessing.get_context("spawn")
-    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_ignore_interrupts)
+    pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_be_a_worker)
     try:
         _feed(pool, files, settings, at_once=2 * workers, advance=advance)
     except BrokenProcessPool as error:
@@ -145,9 +145,10 @@ def _feed(
                     ready.append((file, None))
 
 
-def _ignore_interrupts() -> None:
-    """Ctrl-C reaches every process of the terminal; the first one ends the others."""
+def _be_a_worker() -> None:
+    """Ctrl-C reaches every process of the terminal; the first one ends the others, also where it is killed."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    end_with_parent()
 
 
 def _require_space(root: Path, frames: dict[PersonFile, int], settings: Settings) -> None:
@@ -155,24 +156,15 @@ def _require_space(root: Path, frames: dict[PersonFile, int], settings: Settings
     row_bytes = 3 * (settings.face_size**2 + 2 * settings.eye_size**2) + _LABEL_BYTES
     sizes = [row_bytes * num * _share(file, settings) for file, num in frames.items()]
     # Beside the files themselves, the steps of those that are being put together.
-    needed, free = sum(sizes) + sum(sorted(sizes)[-2:]), shutil.disk_usage(root).free
-    log.info("eve: %.2f GB of crops, %.2f GB with what is passing; %.1f GB are free", sum(sizes) / 1e9, needed / 1e9,
-             free / 1e9)  # fmt: skip
-    if needed > free:
-        raise DataError(
-            f"data.root: {root} needs up to {needed / 1e9:.1f} GB and its disk has {free / 1e9:.1f} GB free; free "
-            "some, choose another data.root, or keep fewer frames (data.sample_hz)"
-        )
+    needed = int(sum(sizes) + sum(sorted(sizes)[-2:]))
+    free = require_space(root, needed, remedy="keep fewer frames (data.sample_hz)")
+    crops, everything, left = (readable_bytes(int(size)) for size in (sum(sizes), needed, free))
+    log.info("eve: %s of crops, %s with what is passing; %s are free", crops, everything, left)
 
 
 def _share(file: PersonFile, settings: Settings) -> float:
     """Part of the frames that is kept, at most."""
     return min(1.0, settings.sample_hz / _FPS.get(file.camera, _OTHER_FPS)) if settings.sample_hz else 1.0
-
-
-def default_workers() -> int:
-    """A process for each core that this one may use."""
-    return len(os.sched_getaffinity(0))
 
 
 def manifest(

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gaze_exp.data.sources.eve_convert import convert, default_workers, manifest, person_files, recordings_of
+from gaze_exp.cores import num_cores
+from gaze_exp.data.sources.eve_convert import convert, manifest, person_files, recordings_of
 from gaze_exp.data.sources.eve_parts import write_json
 from gaze_exp.data.sources.eve_release import find_recordings
 from gaze_exp.data.sources.eve_step import Settings
@@ -51,7 +52,7 @@ def prepare(plan: Preparation) -> dict[str, Any]:
     """
     if plan.source.resolve() == plan.root.resolve():
         raise ConfigError(f"data.root: {plan.root} is the release itself; another folder for the crop files is right")
-    workers = default_workers() if plan.workers is None else plan.workers
+    workers = num_cores() if plan.workers is None else plan.workers
     release = find_recordings(plan.source, camera=plan.camera, persons=plan.persons)
     with alone_in(plan.root):
         files = person_files(release, plan.root)

@@ -20,6 +20,7 @@ from typing import IO
 import torch
 
 from gaze_exp.cores import one_torch_thread
+from gaze_exp.data.disk_space import require_space
 from gaze_exp.data.progress import progress
 from gaze_exp.errors import DataError
 
@@ -55,7 +56,7 @@ def run_jobs(jobs: Sequence[Job], *, folder: Path) -> None:
     Raises:
         DataError: the disk is too small.
     """
-    _require_space(folder, sum(job.num_bytes for job in jobs))
+    require_space(folder, sum(job.num_bytes for job in jobs), remedy="render less (fewer frames or persons)")
     num_threads = max(1, min(torch.get_num_threads(), len(jobs)))
     stop = threading.Event()
     with one_torch_thread(), progress(sum(job.num_frames for job in jobs), what="rendering") as tell:
@@ -131,30 +132,3 @@ def atomic_folder(path: Path) -> Iterator[Path]:
         temporary.replace(path)
     finally:
         shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _require_space(folder: Path, needed: int) -> None:
-    free = shutil.disk_usage(folder).free
-    if needed > free:
-        raise DataError(
-            f"data.root: {folder} needs {readable_bytes(needed)} and its disk has {readable_bytes(free)} free; free "
-            f"some, choose another data.root, or render less (fewer frames or persons)"
-        )
-
-
-def readable_bytes(num_bytes: int) -> str:
-    """A size as a person says it.
-
-    Args:
-        num_bytes: not negative.
-
-    Returns:
-        With the unit that leaves one to three digits before the point.
-
-    >>> readable_bytes(80_500_000), readable_bytes(2_100_000_000)
-    ('80 MB', '2.1 GB')
-    """
-    units = (("kB", 10**3), ("MB", 10**6), ("GB", 10**9), ("TB", 10**12))
-    unit, size = next((each for each in units if num_bytes < 999.5 * each[1]), units[-1])
-    number = num_bytes / size
-    return f"{number:.1f} {unit}" if number < 10 else f"{number:.0f} {unit}"
