@@ -15,6 +15,8 @@ TESTS = Path(__file__).parent
 ROOT = TESTS.parent
 REPACK = ("actions=[repack]", "data=eve_crops", "repack.to=${run_dir}/crops")
 """The quickest job there is: it copies crop files, in two seconds; `data.root` says which."""
+FREE_RATE = tuple(each for each in TINY if not each.startswith("optim.lr="))
+"""What Optuna finds typed with one value, it takes out of its search."""
 TRAIN = (*TINY, "trainer.max_epochs=2", "actions=[train]")
 
 

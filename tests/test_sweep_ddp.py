@@ -3,8 +3,7 @@
 import json
 
 import pytest
-from conftest import TINY
-from sweep_samples import folder_of, sweep
+from sweep_samples import FREE_RATE, folder_of, sweep
 
 pytestmark = pytest.mark.slow
 
@@ -21,7 +20,7 @@ TWO = ("hardware.devices=2", "hardware.strategy=ddp", "trainer.max_epochs=1", "a
     ids=["grid", "optuna with the basic launcher"],
 )
 def test_both_processes_of_a_job_train_what_the_job_is(how, crops, tmp_path):
-    done = sweep(*TINY, *TWO, f"data.root={crops}", *how, cwd=tmp_path)
+    done = sweep(*FREE_RATE, *TWO, f"data.root={crops}", *how, cwd=tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     folder = folder_of(tmp_path)  # a rank that swept on its own would have made another
     jobs = [folder / name for name in "01"]

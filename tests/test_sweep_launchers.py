@@ -4,8 +4,8 @@ import csv
 
 import pytest
 import yaml
-from conftest import TINY, write_crops
-from sweep_samples import REPACK, folder_of, sweep
+from conftest import write_crops
+from sweep_samples import FREE_RATE, REPACK, folder_of, sweep
 
 pytestmark = pytest.mark.slow
 
@@ -35,7 +35,7 @@ def searched(crops, tmp_path_factory):
     """Optuna over a rate and over data of which one are not there; then the same command again, with a trial more."""
     cwd = tmp_path_factory.mktemp("searched")
     command = [
-        *TINY, "trainer.max_epochs=1", "actions=[train]", "optim.lr=tag(log,interval(1e-4,1e-2))",
+        *FREE_RATE, "trainer.max_epochs=1", "actions=[train]", "optim.lr=tag(log,interval(1e-4,1e-2))",
         f"data.root=choice({crops},{cwd}/missing)", "hydra/sweeper=optuna", "hydra/sweeper/sampler=random",
         "hydra.sweep.dir=found",
     ]  # fmt: skip
