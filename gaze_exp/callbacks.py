@@ -23,14 +23,16 @@ class History(Callback):
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: list[dict[str, float]] = []
-        self.losses: list[torch.Tensor] = []
+        self.loss_sum: torch.Tensor | float = 0.0
+        self.num_losses = 0
 
     def on_train_batch_end(
         self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
-        """Keep the loss, on its device, until the next row."""
-        del trainer, pl_module, batch, batch_idx
-        self.losses.append(outputs["loss"].detach())
+        """Add the loss, a mean over the devices and left on this one, to the sum for the next row."""
+        del pl_module, outputs, batch, batch_idx
+        self.loss_sum = self.loss_sum + trainer.callback_metrics["train/loss_step"].double()
+        self.num_losses += 1
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Add a row of what has been measured by now."""
@@ -39,13 +41,10 @@ class History(Callback):
             return
         measured = trainer.callback_metrics
         row = {"epoch": epochs_done(trainer), "step": float(trainer.global_step)}
-        for name, key in (
-            ("train/loss", "train/loss_step"),
-            ("val/loss", "val/loss"),
-            ("val/angular_error",) * 2,
-        ):
-            if key in measured and torch.isfinite(measured[key]):  # JSON has no word for what is not a number
-                row[name] = float(measured[key])
+        values = {"train/loss": float(self.loss_sum) / self.num_losses} if self.num_losses else {}
+        values |= {name: float(measured[name]) for name in ("val/loss", "val/angular_error") if name in measured}
+        self.loss_sum, self.num_losses = 0.0, 0
+        row |= {name: value for name, value in values.items() if math.isfinite(value)}  # JSON has no word for others
         row["lr"] = float(trainer.optimizers[0].param_groups[0]["lr"])
         self.rows.append(row)
         if trainer.is_global_zero:
@@ -53,11 +52,12 @@ class History(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Travel in the checkpoint."""
-        return {"rows": [dict(row) for row in self.rows]}
+        return {"rows": [dict(row) for row in self.rows], "losses": [float(self.loss_sum), self.num_losses]}
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
         """Go on from the checkpoint's curves."""
         self.rows = list(state_dict["rows"])
+        self.loss_sum, self.num_losses = state_dict.get("losses", (0.0, 0))
 
 
 class ValidationPictures(Callback):

@@ -52,7 +52,7 @@ def test_run_json_tells_command_code_versions_batch_and_data(trained, crops):
     assert re.fullmatch(r"[0-9a-f]{40}", run["code"]["commit"] or "0" * 40)
     assert run["versions"]["torch"]
     assert run["machine"]["cores"] >= 1
-    assert run["batch"] == {"device_batch": 16, "accumulate": 1, "num_devices": 1}
+    assert run["batch"] == {"device_batch": 16, "accumulate": 1, "num_devices": 1, "steps_per_epoch": 6}
     assert run["hardware"]["accelerator"] == "cpu"
     assert re.fullmatch(r"[0-9a-f-]+", run["data"]["hash"])
     assert run["data"]["splits"]["train"]["persons"] == ["participant_p1", "participant_p2"]
@@ -140,7 +140,12 @@ def test_the_number_of_reading_threads_changes_nothing(seed0, crops, tmp_path):
 
 def test_accumulated_pieces_make_as_many_steps_as_whole_batches(seed0, crops, tmp_path):
     pieces = train(crops, "hardware.max_device_batch=4", cwd=tmp_path)
-    assert pieces.read("run.json")["batch"] == {"device_batch": 4, "accumulate": 4, "num_devices": 1}
+    assert pieces.read("run.json")["batch"] == {
+        "device_batch": 4,
+        "accumulate": 4,
+        "num_devices": 1,
+        "steps_per_epoch": 6,
+    }
     assert last(pieces)["global_step"] == last(seed0)["global_step"] == 6
     assert last(pieces)["lr_schedulers"] == last(seed0)["lr_schedulers"]
 
