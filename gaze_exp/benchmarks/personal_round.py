@@ -237,24 +237,26 @@ def rows_of(samples: list[Sample], *, measured: str) -> list[dict[str, Any]]:
     Args:
         samples: all of them.
         measured: which kind.
+
+    Returns:
+        A row for each method, client degrees; then how much less than base + affine the fine-tuned ones err.
     """
-    rows = []
-    for num_targets in sorted({sample.num_targets for sample in samples}):
-        mine = [s for s in samples if s.measured == measured and s.num_targets == num_targets]
-        means = {m: np.array([sample.error_deg(m) for sample in mine]) for m in mine[0].predicted}
-        for method, values in means.items():
-            less = means[comparison.BASE_AFFINE] - values
-            rows.append(
-                {
-                    "measured on": measured,
-                    "targets": num_targets,
-                    "method": method,
-                    "mean, deg": f"{values.mean():.2f} ({_between(values)})",
-                    "mean, px": f"{values.mean() / ScreenGeometry().deg_per_pixel:.0f}",
-                    "less than base + affine, deg": f"{less.mean():+.2f} ({_between(less)})",
-                }
-            )
-    return rows
+    counts = sorted({sample.num_targets for sample in samples})
+    mine = {n: [s for s in samples if s.measured == measured and s.num_targets == n] for n in counts}
+    methods = list(mine[counts[0]][0].predicted)
+    errors = {(m, n): np.array([sample.error_deg(m) for sample in mine[n]]) for m in methods for n in counts}
+    rows = {method: {n: errors[method, n] for n in counts} for method in methods}
+    for method in (comparison.FINE_TUNED, comparison.FINE_TUNED_AFFINE):
+        less = {n: errors[comparison.BASE_AFFINE, n] - errors[method, n] for n in counts}
+        rows[f"{method}: less than {comparison.BASE_AFFINE}"] = less
+    return [
+        {"measured on": measured, "method": name, **{f"{n} targets, deg": _mean(values[n]) for n in counts}}
+        for name, values in rows.items()
+    ]
+
+
+def _mean(values: np.ndarray) -> str:
+    return f"{values.mean():.2f} ({_between(values)})"
 
 
 def _between(values: np.ndarray) -> str:
