@@ -6,17 +6,20 @@ PYTHON ?=
 RUN := .venv/bin/python -m gaze_exp
 SYNC := $(UV) sync --locked --compile-bytecode $(if $(PYTHON),--python $(PYTHON))
 
-.PHONY: help demo test quick check bench wheel clean
+.PHONY: help demo test test-machines quick check bench wheel clean
 .DEFAULT_GOAL := help
 
 help: ## this list
-	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 16
 
 demo: .venv/.installed ## render a small synthetic EVE, train, evaluate on unseen persons, export, report
 	$(RUN) task=quickstart
 
-test: .venv/.installed-dev ## every test, a file at a time on two workers
-	.venv/bin/python -m pytest -n 2 --dist loadfile $(ARGS)
+test: .venv/.installed-dev ## the tests, a file at a time on two workers
+	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not machines" $(ARGS)
+
+test-machines: .venv/.installed-dev ## what takes minutes: launchers, lost processes, a SLURM cluster (installed by apt)
+	.venv/bin/python -m pytest -m machines $(ARGS)
 
 quick: .venv/.installed-dev ## the tests that take seconds
 	.venv/bin/python -m pytest -m "not slow" $(ARGS)

@@ -6,6 +6,7 @@ import json
 import logging
 import os
 import shutil
+import signal
 import sys
 import warnings
 from collections.abc import Iterator
@@ -20,6 +21,9 @@ if WORKERS > 1:
     os.environ.setdefault("OMP_NUM_THREADS", str(max(1, len(os.sched_getaffinity(0)) // WORKERS)))
 
 from user_project.my_lab import convert  # noqa: E402
+
+# A shell's background job is deaf to Ctrl-C and so would be the programs that tests start and interrupt.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 PERSONS = {"train01": ("p1", "p2"), "val01": ("p3",), "test01": ("p4", "p5")}
 

@@ -9,7 +9,7 @@ from conftest import program
 from rank_events import rows_of
 from several_processes import ALIKE, environment, gaze_exp
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.machines]
 
 
 def last(run):

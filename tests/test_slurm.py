@@ -81,6 +81,7 @@ def ended_twice(slurm, crops, tmp_path_factory):  # noqa: F811
 
 
 @pytest.mark.slow
+@pytest.mark.machines
 def test_a_sweep_gives_each_job_its_tasks_and_ends_with_a_table(sweep):
     folder, said = sweep
     (script,) = folder.glob(".submitit/*/*_submission.sh")
@@ -99,6 +100,7 @@ def _checkpointing(folder):
 
 
 @pytest.mark.slow
+@pytest.mark.machines
 def test_a_job_of_a_sweep_that_is_ended_goes_on_where_it_was(sweep):
     folder, _ = sweep
     log = (folder / "0" / "console.log").read_text()
@@ -109,6 +111,7 @@ def test_a_job_of_a_sweep_that_is_ended_goes_on_where_it_was(sweep):
 
 
 @pytest.mark.slow
+@pytest.mark.machines
 def test_two_ranks_share_one_folder_through_preemption_and_requeue(ended_twice):
     job, folder, log = ended_twice
     assert job["Restarts"] == "2"
@@ -122,12 +125,14 @@ def test_two_ranks_share_one_folder_through_preemption_and_requeue(ended_twice):
 
 
 @pytest.mark.slow
+@pytest.mark.machines
 @pytest.mark.parametrize("part", PARTS)
 def test_a_job_that_was_ended_twice_is_bit_for_bit_one_that_was_let_alone(part, ended_twice, sweep):
     assert_same(last(sweep[0] / "1")[part], last(ended_twice[1])[part], at=part)
 
 
 @pytest.mark.slow
+@pytest.mark.machines
 def test_its_curves_and_best_checkpoints_are_the_same(ended_twice, sweep):
     folders = (sweep[0] / "1", ended_twice[1])
     (one, other) = (read(folder, "history.json") for folder in folders)

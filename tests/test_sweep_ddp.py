@@ -5,7 +5,7 @@ import json
 import pytest
 from sweep_samples import FREE_RATE, folder_of, sweep
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.machines]
 
 TWO = ("hardware.devices=2", "hardware.strategy=ddp", "trainer.max_epochs=1", "actions=[train,evaluate]")
 

@@ -7,7 +7,7 @@ import yaml
 from conftest import write_crops
 from sweep_samples import FREE_RATE, REPACK, folder_of, sweep
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.machines]
 
 
 def table(cwd):
