@@ -27,14 +27,14 @@ def run(cfg: DictConfig) -> None:
     check(cfg)
     log.info("gaze_exp %s: %s -> %s", __version__, ", ".join(cfg.actions), cfg.run_dir)
     objectives: dict[str, float] = {}
-    begin = time.monotonic()
+    started = time.monotonic()
     for name in filter(ranks.takes_part, cfg.actions):
         result = importlib.import_module(f"gaze_exp.actions.{name}").run(cfg)
         if result is not None:
             objectives[name] = float(result)
     if in_job.is_job():
         chosen = choose(objectives, wanted=cfg.sweep.objective, folder=Path(cfg.run_dir))
-        in_job.report(objectives, objective=chosen, seconds=time.monotonic() - begin)
+        in_job.report(objectives, objective=chosen, seconds=time.monotonic() - started)
     log.info("done: %s", cfg.run_dir)
 
 

@@ -69,6 +69,20 @@ def split_flags(arguments: list[str]) -> tuple[dict[str, str], list[str]]:
     return flags, overrides
 
 
+def quoted(path: Path | str) -> str:
+    """A path as a value that the grammar of overrides takes whole, blanks and commas included.
+
+    >>> quoted("two words")
+    '"two words"'
+    """
+    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
+def has_begun(folder: Path) -> bool:
+    """Whether a run has left something to go on from: a checkpoint, or the split of a fine-tune's photos."""
+    return (folder / "checkpoints" / "last.ckpt").is_file() or (folder / "split.json").is_file()
+
+
 def _resumed(overrides: list[str]) -> list[str]:
     """Overrides of the run that `resume` names, then the new ones, in the same folder."""
     import yaml
@@ -80,8 +94,7 @@ def _resumed(overrides: list[str]) -> list[str]:
         return overrides
     folder = Path(named[-1])
     saved = folder / ".hydra" / "overrides.yaml"
-    has_begun = (folder / "checkpoints" / "last.ckpt").is_file() or (folder / "split.json").is_file()
-    if not saved.is_file() or not has_begun:
+    if not saved.is_file() or not has_begun(folder):
         raise ConfigError(
             f"resume: {folder} is no run to go on with (no .hydra/overrides.yaml or no checkpoints/last.ckpt); "
             "a folder below outputs/, or a .ckpt file, is right"

@@ -55,6 +55,30 @@ def hold(folder: Path | str, *, launch: str = "") -> Iterator[None]:
         file.close()
 
 
+def wait_until_free(folder: Path, *, patience_s: float = 60.0) -> None:
+    """Wait while another process holds a run folder, such as the last job of a sweep that was killed.
+
+    Args:
+        folder: of a run.
+        patience_s: after which the wait ends in any case, and `hold` refuses the folder.
+    """
+    until, said = time.monotonic() + patience_s, False
+    while _is_held(folder / LOCK) and time.monotonic() < until:
+        if not said:
+            log.info("sweep: waiting for the run that still ends in %s", folder)
+            said = True
+        time.sleep(0.1)
+
+
+def _is_held(path: Path) -> bool:
+    try:
+        with path.open("a+b") as file:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        return path.is_file()
+    return False
+
+
 def holder(folder: Path) -> dict[str, str]:
     """Who holds a run folder, or held it last; empty where nobody did."""
     try:

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gaze_exp import folder_lock
+from gaze_exp.command_line import quoted
 from gaze_exp.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -150,10 +151,8 @@ def joined(arguments: list[str], *, planned: Planned | None) -> Iterator[list[st
         said = json.loads(_hear(launch, "run", patience=WAIT))
         folder, goes_on = said["folder"], said["goes_on"]
         yield _silenced(_with(arguments, folder, goes_on=goes_on), launch.rank)
-    elif (
-        launch.launcher == "alone" and not _is_named(arguments) and not Path(planned.folder).exists()
-    ):  # new, by the clock
-        yield arguments
+    elif launch.launcher == "alone" and not _is_named(arguments) and not Path(planned.folder).exists():
+        yield arguments  # a new folder, named by the clock: nobody else can want it
     else:
         folder, goes_on = _chosen(launch, arguments, planned.folder)
         with folder_lock.hold(folder, launch=launch.identity):
@@ -232,10 +231,9 @@ def _chosen(launch: Launch, arguments: list[str], folder: str) -> tuple[str, boo
 
 
 def _with(arguments: list[str], folder: str, *, goes_on: bool) -> list[str]:
-    quoted = folder.replace("\\", "\\\\").replace('"', '\\"')
-    more = [f'hydra.run.dir="{quoted}"'] * (not _is_named(arguments))
+    more = [f"hydra.run.dir={quoted(folder)}"] * (not _is_named(arguments))
     if goes_on and not any(a.startswith("resume=") for a in arguments):
-        more.append(f'resume="{quoted}"')
+        more.append(f"resume={quoted(folder)}")
     _added.update(more)
     return [*arguments, *more]
 
@@ -283,5 +281,5 @@ def _store(launch: Launch) -> "Store":
             wait_for_workers=False,
             multi_tenant=True,
         )
-        _stores[launch] = PrefixStore(f"gaze_exp{launch.restarts}", store)
+        _stores[launch] = PrefixStore(f"gaze_exp {launch.identity} {launch.restarts}", store)
     return _stores[launch]

@@ -130,3 +130,13 @@ def checkpoint(trained):
     alone = trained.cwd / "alone"
     alone.mkdir()
     return Path(shutil.copy(best_in(trained.folder), alone / "gaze.ckpt"))
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    """A real OpenSSH server on loopback, for the tests of a file."""
+    from ssh_server import serve
+
+    server = serve(tmp_path_factory.mktemp("ssh"))
+    yield server
+    server.stop()

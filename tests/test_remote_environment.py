@@ -12,7 +12,7 @@ import onnx
 import pytest
 from conftest import TINY, program
 from onnx import numpy_helper
-from ssh_server import STAND_IN, serve
+from ssh_server import STAND_IN
 
 from gaze_exp.config import compose, plain
 from gaze_exp.errors import ConfigError
@@ -30,13 +30,6 @@ version = "1"
 source = { virtual = "." }
 """
 PROJECT = '[project]\nname = "stand-in"\nversion = "1"\nrequires-python = ">=3.9"\ndependencies = []\n'
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = serve(tmp_path_factory.mktemp("ssh"))
-    yield server
-    server.stop()
 
 
 @pytest.mark.slow

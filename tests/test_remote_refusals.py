@@ -13,19 +13,12 @@ from pathlib import Path
 
 import pytest
 from conftest import program
-from ssh_server import HOST, send_stand_in, serve
+from ssh_server import HOST, send_stand_in
 
 from gaze_exp.errors import ConfigError
 from gaze_exp.remote.refusals import ConnectionCut
 from gaze_exp.remote.settings import Remote
 from gaze_exp.remote.ssh import Line
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = serve(tmp_path_factory.mktemp("ssh"))
-    yield server
-    server.stop()
 
 
 @pytest.fixture

@@ -12,16 +12,9 @@ from pathlib import Path
 
 import pytest
 from conftest import program
-from ssh_server import HOST, send_stand_in, serve
+from ssh_server import HOST, send_stand_in
 
 ODD = 'data set\'s "best" $HOME `of` 2;'
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory):
-    server = serve(tmp_path_factory.mktemp("ssh"))
-    yield server
-    server.stop()
 
 
 @pytest.fixture

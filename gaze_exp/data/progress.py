@@ -46,6 +46,7 @@ class _Lines:
         self.lock = threading.Lock()
 
     def advance(self, num: int) -> None:
+        """Count what was finished since last time, and say so where that is due."""
         if not num:
             return
         with self.lock:

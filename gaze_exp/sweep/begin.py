@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gaze_exp.command_line import split_flags
+from gaze_exp.command_line import quoted, split_flags
 from gaze_exp.errors import ConfigError
-from gaze_exp.sweep.job import end_strays, quoted
+from gaze_exp.sweep.job import end_strays
 from gaze_exp.sweep.refusals import refuse_for_one_run, refuse_missing_extras
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gaze_exp.command_line import has_begun, quoted
+from gaze_exp.folder_lock import wait_until_free
 from gaze_exp.sweep.in_job import ENVIRONMENT, JobNote
-from gaze_exp.sweep.waiting import wait_until_free
 
 log = logging.getLogger(__name__)
 
@@ -112,11 +113,6 @@ def finished(job: Job) -> Outcome | None:
     if result.get("key") != job.key:
         return None
     return Outcome(job, DONE, result["objective"], seconds=result["seconds"], was_finished=True)
-
-
-def has_begun(folder: Path) -> bool:
-    """Whether a run has left something to go on from."""
-    return (folder / "checkpoints" / "last.ckpt").is_file() or (folder / "split.json").is_file()
 
 
 class RunningJob:
@@ -226,11 +222,6 @@ def command(job: Job) -> list[str]:
     goes_on = [f"resume={quoted(job.folder)}"] if has_begun(job.folder) else []
     where = [*goes_on, "hydra.mode=RUN", f"hydra.run.dir={quoted(job.folder)}"]
     return [sys.executable, "-m", "gaze_exp", *job.flags, *job.overrides, *where]
-
-
-def quoted(path: Path) -> str:
-    """A path as a value that the grammar of overrides takes whole, blanks and commas included."""
-    return '"' + str(path).replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def write_book(job: Job, **state: Any) -> None:
