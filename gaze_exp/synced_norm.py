@@ -46,20 +46,19 @@ def _is_trained_norm(module: nn.Module) -> bool:
 
 
 class _Normalise(torch.autograd.Function):
-    """Batch norm by the statistics of all ranks, with torch's own kernels: in eager steps it would take a fifth longer.
+    """Batch norm by the statistics of all ranks, in as many passes over memory as torch's own takes.
 
-    They take mean and variance for constants, as in evaluation; what the gradient gets from these is added here. It
-    needs the sums over all ranks of what torch returns as the gradients of bias and weight.
+    Every pass is a kernel of torch's that keeps its coefficients in float32 where values are bf16: its sums of a batch
+    norm, and its batch norm by given statistics, which maps each channel by a line.
     """
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
-        # Torch's fastest way to the sums of a channels-last tensor is its own batch norm; its output is of no use here.
-        _, mean, inverse = torch.native_batch_norm(values, weight, bias, None, None, True, 0.0, eps)
-        variance = inverse.double() ** -2 - eps
+        # Running statistics that it leaves alone: they make it answer in float32.
+        mean, variance = torch.batch_norm_update_stats(values, weight.detach().clone(), weight.detach().clone(), 0.0)
+        mean, variance = mean.double(), variance.double()
         count = values.numel() // values.shape[1]
-        sums = torch.cat([mean.double(), variance + mean.double() ** 2, variance.new_ones(1)]) * count
-        distributed.all_reduce(sums)
+        sums = _over_ranks(torch.cat([mean, variance + mean**2, variance.new_ones(1)]) * count)
         mean, square = (sums[:-1] / sums[-1]).chunk(2)
         variance = square - mean**2
         statistics = mean.to(weight.dtype), variance.to(weight.dtype)
@@ -71,19 +70,32 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        values, weight, mean, variance, count = ctx.saved_tensors
-        into_values, into_weight, into_bias = torch.ops.aten.native_batch_norm_backward(
-            gradients[0], values, weight, mean, variance, None, None, False, ctx.eps, [True, True, True]
+        gradient, (values, weight, mean, variance, count) = gradients[0], ctx.saved_tensors
+        _, into_weight, into_bias = torch.ops.aten.native_batch_norm_backward(
+            gradient, values, weight, mean, variance, None, None, False, ctx.eps, [False, True, True]
         )
-        sums = torch.cat([into_bias, into_weight]).float()
-        distributed.all_reduce(sums)
+        sums = _over_ranks(torch.cat([into_bias, into_weight]).float())
         of_mean, of_scale = (sums / count).float().chunk(2)
-        slope = weight.float() * torch.rsqrt(variance.float() + ctx.eps)
-        tilt = -slope * of_scale * torch.rsqrt(variance.float() + ctx.eps)
-        shape = [1, -1, *[1] * (values.dim() - 2)]
-        level = (-slope * of_mean - tilt * mean.float()).view(shape)
-        into_values += torch.addcmul(level.to(values.dtype), values, tilt.view(shape).to(values.dtype))
+        inverse = torch.rsqrt(variance.float() + ctx.eps)
+        slope = weight.float() * inverse
+        tilt = -slope * of_scale * inverse
+        level = -slope * of_mean - tilt * mean.float()
+        into_values = _line(gradient, slope, level)
+        into_values.addcmul_(values, tilt.to(values.dtype).view(1, -1, *[1] * (values.dim() - 2)))
         return into_values, into_weight, into_bias, None
+
+
+def _over_ranks(sums: Tensor) -> Tensor:
+    """The sum of each number over all ranks. Gathered, since gloo's sum of so few takes four times as long (3.2 ms)."""
+    num_ranks = distributed.get_world_size()
+    gathered = sums.new_empty(num_ranks * len(sums))
+    distributed.all_gather_into_tensor(gathered, sums)
+    return gathered.view(num_ranks, -1).sum(0)
+
+
+def _line(values: Tensor, slope: Tensor, level: Tensor) -> Tensor:
+    """`slope * values + level` of each channel (axis 1), as the batch norm of mean 0 and variance 1."""
+    return functional.batch_norm(values, torch.zeros_like(slope), torch.ones_like(slope), slope, level, eps=0.0)
 
 
 class _Synced(_BatchNorm):

@@ -1,5 +1,6 @@
 """Training with two processes beside one on the same cores: what keeping them together costs."""
 
+import statistics
 import tempfile
 import time
 from collections.abc import Callable
@@ -18,13 +19,15 @@ from gaze_exp.models.gazetr_lite import GazeTRLite
 from gaze_exp.synced_norm import sync_batch_norm
 
 WORLD_SIZES = (1, 2)
-NUM_ROUNDS = 7
+GLOBAL_BATCHES = (32, 128)
+"""A small one, and the one of 64 a process that `hardware=cpu` takes at most."""
+NUM_ROUNDS = 5
 
 
 def run(machine: Hardware) -> list[dict[str, Any]]:
     """Measure on this machine's cores; what its accelerator does is measured by `training_step`."""
     del machine
-    return measure(global_batch=32, num_rounds=NUM_ROUNDS)
+    return [row for batch in GLOBAL_BATCHES for row in measure(global_batch=batch, num_rounds=NUM_ROUNDS)]
 
 
 def measure(
@@ -34,8 +37,8 @@ def measure(
 
     Args:
         global_batch: samples a step over all processes.
-        num_rounds: timed steps of each, after one to warm up; the fastest counts, since what else runs on the
-            machine can only slow them down.
+        num_rounds: timed steps of each, after one to warm up. The median counts, and of the ratio that of the rounds,
+            since a shared machine is faster in one minute than in the next.
         model: makes the net; default GazeTRLite with the encoders of the baseline.
 
     Returns:
@@ -52,21 +55,25 @@ def measure(
             for process, pipe in team:
                 pipe.send("end")
                 process.join()
-    rows = []
-    for size, measured in seconds.items():
-        wall, processor = (min(values) for values in zip(*measured[1:], strict=True))
-        rows.append(
-            {
-                "what": f"{size} processes, gloo" if size > 1 else "1 process",
-                "threads each": max(1, num_cores() // size),
-                "batch": global_batch,
-                "samples/s": round(global_batch / wall, 2),
-                "processor ms a sample": round(1e3 * processor / global_batch, 1),
-            }
-        )
-    for row in rows:
-        row["times one process"] = round(row["samples/s"] / rows[0]["samples/s"], 2)
-    return rows
+    return [
+        _row(size, measured[1:], one=seconds[1][1:], global_batch=global_batch) for size, measured in seconds.items()
+    ]
+
+
+def _row(
+    size: int, measured: list[tuple[float, float]], *, one: list[tuple[float, float]], global_batch: int
+) -> dict[str, Any]:
+    """One team's rounds, (wall seconds, processor seconds) each, beside those of one process."""
+    wall, processor = (statistics.median(values) for values in zip(*measured, strict=True))
+    ratios = [alone / together for (alone, _), (together, _) in zip(one, measured, strict=True)]
+    return {
+        "what": f"{size} processes, gloo" if size > 1 else "1 process",
+        "threads each": max(1, num_cores() // size),
+        "batch": global_batch,
+        "samples/s": round(global_batch / wall, 2),
+        "processor ms a sample": round(1e3 * processor / global_batch, 1),
+        "times one process": f"{statistics.median(ratios):.2f} ({min(ratios):.2f} to {max(ratios):.2f})",
+    }
 
 
 def _start(
