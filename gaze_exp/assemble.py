@@ -30,8 +30,6 @@ def machine_of(cfg: DictConfig) -> Hardware:
     """Resolve the machine, and set what is global to a process."""
     import torch
 
-    from gaze_exp.quiet import quieten
-
     launch = ranks.found()
     asked = hardware.launched(
         hardware_of(cfg), launcher=launch.launcher, per_node=launch.per_node, num_nodes=launch.num_nodes
@@ -39,7 +37,6 @@ def machine_of(cfg: DictConfig) -> Hardware:
     machine = hardware.resolve(asked)
     if asked.accelerator == "auto":
         _say_once(hardware.say_what_was_chosen(asked, machine), run_dir=cfg.run_dir)
-    quieten()
     if machine.tf32:
         torch.set_float32_matmul_precision("high")
     return machine
@@ -75,6 +72,9 @@ def data_of(
     Raises:
         DataError: as the data module says.
     """
+    from gaze_exp.quiet import quieten  # imports Lightning, which a data module needs and other actions can do without
+
+    quieten()
     node = cfg.data if saved is None else chosen_data(cfg, saved)
     if reader is not None:
         lengths = ("sequence_length", "eval_sequence_length")

@@ -1,7 +1,7 @@
 """Finished runs of several models -> one page that ranks them by their error on persons nobody trained on.
 
 A model's interval is Student's over its seeds: it says how much of a difference is luck of the start. The difference
-to ours is taken person by person on the same seeds, and its interval draws persons.
+to our baseline is taken person by person on the same seeds, and its interval draws persons.
 """
 
 import json
@@ -127,59 +127,70 @@ def difference(row: Row, ours: Row) -> tuple[float, float, float]:
 
 
 def page(
-    rows: Sequence[Row], *, speeds: dict[str, Speed], ours: str, told: Sequence[str], failed: dict[str, str]
+    rows: Sequence[Row], *, speeds: dict[str, Speed], ours: Sequence[str], told: Sequence[str], failed: dict[str, str]
 ) -> str:
     """The board as Markdown, best first.
 
     Args:
         rows: the models.
         speeds: of each.
-        ours: name of our baseline.
+        ours: names of our models, the baseline first.
         told: lines about command, data, budget and machine.
         failed: name -> why a model is not on the board.
     """
     ranked = sorted(rows, key=lambda row: row.mean_deg)
-    our_row = next((row for row in ranked if row.name == ours), None)
-    text = ["# Leaderboard", "", *told, "", verdict(ranked, ours=our_row), "", *_table(ranked, our_row, speeds), ""]
+    text = ["# Leaderboard", "", *told, "", verdict(ranked, ours=ours), "", *_table(ranked, ours, speeds), ""]
     text += [f"**{name}** is missing: {why}" for name, why in failed.items()]
     text += ["", "What each was told beside what all were told:", ""]
     text += [f"- {row.name}: `{' '.join(row.typed)}`" for row in sorted(rows, key=lambda row: row.name)]
     return "\n".join(text).rstrip() + "\n"
 
 
-def verdict(ranked: Sequence[Row], *, ours: Row | None) -> str:
-    """Whether ours leads, in one sentence.
+def verdict(ranked: Sequence[Row], *, ours: Sequence[str]) -> str:
+    """Which of ours lead the others, in a sentence for each.
 
     Args:
         ranked: best first.
-        ours: our baseline's row; None where it was not run.
+        ours: names of our models, those that were run and others.
     """
-    if ours is None:
+    own = [row for row in ranked if row.name in ours]
+    rivals = [row for row in ranked if row.name not in ours]
+    if not own:
         return "Ours was not run."
-    rivals = [row for row in ranked if row is not ours]
     if not rivals:
-        return f"Nobody stands beside {ours.name}."
-    mean, low, high = difference(rivals[0], ours)
-    against = f"{rivals[0].name}, the best of the others: {mean:+.2f} degrees ({low:+.2f} to {high:+.2f} over persons)"
-    if ranked[0] is not ours:
-        return f"**{ours.name} does not lead.** Against {against}."
-    return f"{ours.name} leads, {'beyond doubt' if low > 0 else 'within the doubt about persons'}. Against {against}."
+        return f"Nobody stands beside {own[0].name}."
+    return "\n".join(_against(row, rivals[0]) for row in own)
+
+
+def _against(row: Row, rival: Row) -> str:
+    mean, low, high = difference(rival, row)
+    against = (
+        f"Against {rival.name}, the best of the others: {mean:+.2f} degrees ({low:+.2f} to {high:+.2f} over persons)."
+    )
+    if rival.mean_deg < row.mean_deg:
+        return f"**{row.name} does not lead.** {against}"
+    return f"{row.name} leads, {'beyond doubt' if low > 0 else 'within the doubt about persons'}. {against}"
 
 
 _COLUMNS = (
-    "", "model", "error, deg", "95 % over seeds", "against ours, deg", "parameters", "training samples/s", "ONNX, MB",
-    "latency, ms",
+    "", "model", "error, deg", "95 % over seeds", "against our baseline, deg", "parameters", "training samples/s",
+    "ONNX, MB", "latency, ms",
 )  # fmt: skip
 
 
-def _table(ranked: Sequence[Row], ours: Row | None, speeds: dict[str, Speed]) -> list[str]:
+def _table(ranked: Sequence[Row], ours: Sequence[str], speeds: dict[str, Speed]) -> list[str]:
+    baseline = next((row for row in ranked if row.name == ours[0]), None)
     lines = [_line(_COLUMNS), "|" + "---|" * len(_COLUMNS)]
     for place, row in enumerate(ranked, start=1):
         half, speed = row.half_width_deg, speeds[row.name]
-        against = "" if ours is None or row is ours else "{:+.2f} ({:+.2f} to {:+.2f})".format(*difference(row, ours))
+        against = (
+            ""
+            if baseline is None or row is baseline
+            else "{:+.2f} ({:+.2f} to {:+.2f})".format(*difference(row, baseline))
+        )
         cells = (
             str(place),
-            f"**{row.name} (ours)**" if row is ours else row.name,
+            f"**{row.name} (ours)**" if row.name in ours else row.name,
             f"{row.mean_deg:.2f}",
             "one seed" if half is None else f"{row.mean_deg - half:.2f} to {row.mean_deg + half:.2f}",
             against,

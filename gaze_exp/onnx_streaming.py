@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from gaze_exp.batch import model_inputs
+from gaze_exp.batch import GazeBatch, model_inputs
 from gaze_exp.onnx_export import as_input, describe, open_session, trace, write_graph
 
 STATE, NEXT_STATE = "state", "next_state"
@@ -62,7 +62,7 @@ def export_streaming(
     return write_graph(proto, entries | dict(metadata or {}), Path(path))
 
 
-def streaming_inputs(model: nn.Module, example: Mapping[str, Tensor]) -> dict[str, Tensor]:
+def streaming_inputs(model: nn.Module, example: GazeBatch | Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The first frame of each window, and the state before it: what the file takes.
 
     Args:

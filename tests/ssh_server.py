@@ -2,10 +2,12 @@
 
 import contextlib
 import os
+import shlex
 import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,3 +119,18 @@ def send_stand_in(monkeypatch) -> None:
     names = ("gaze_exp/__init__.py", "gaze_exp/__main__.py")
     tree = Tree([entry_of(STAND_IN / name, name) for name in names])
     monkeypatch.setattr(snapshot, "code_tree", lambda scratch: Tree(list(tree.entries)))
+
+
+def main() -> None:
+    """Serve until Ctrl-C; say how the benchmark `remote_round` reaches it."""
+    with tempfile.TemporaryDirectory(prefix="ssh_server_") as folder:
+        server = serve(Path(folder))
+        print(f"export GAZE_REMOTE_HOST={HOST} GAZE_REMOTE_SSH_CONFIG={shlex.quote(str(server.config))}", flush=True)
+        try:
+            signal.pause()
+        except KeyboardInterrupt:
+            server.stop()
+
+
+if __name__ == "__main__":
+    main()

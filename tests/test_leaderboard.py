@@ -90,27 +90,31 @@ def test_a_run_without_one_of_its_results_is_not_finished(tmp_path):
 
 def test_the_best_stands_first_and_ours_is_marked():
     rows = [row("poor", [4.0]), row("ours", [2.0]), row("good", [3.0])]
-    text = page(rows, speeds=speeds(*rows), ours="ours", told=["told"], failed={})
+    text = page(rows, speeds=speeds(*rows), ours=["ours", "ours too"], told=["told"], failed={})
     lines = [line for line in text.splitlines() if line.startswith("| ") and "model" not in line]
     assert [line.split(" | ")[1] for line in lines] == ["**ours (ours)**", "good", "poor"]
     assert "+1.00 (+1.00 to +1.00)" in lines[1]
     assert "1,234,567" in lines[0]
 
 
-def test_the_verdict_says_when_ours_does_not_lead():
+def test_the_verdict_says_of_each_of_ours_whether_it_leads():
     ours = row("ours", [2.0], persons_deg=[1.0, 2.0, 3.0, 2.0])
     better = row("better", [1.5], persons_deg=[0.5, 1.5, 2.5, 1.5])
     close = row("close", [2.1], persons_deg=[0.0, 3.0, 2.4, 3.0])
-    assert verdict([better, ours], ours=ours).startswith("**ours does not lead.** Against better")
-    assert "-0.50 degrees" in verdict([better, ours], ours=ours)
-    assert verdict([ours, close], ours=ours).startswith("ours leads, within the doubt about persons")
-    assert verdict([ours, row("far", [9.0])], ours=ours).startswith("ours leads, beyond doubt")
-    assert verdict([close], ours=None) == "Ours was not run."
+    assert verdict([better, ours], ours=["ours"]).startswith("**ours does not lead.** Against better")
+    assert "-0.50 degrees" in verdict([better, ours], ours=["ours"])
+    assert verdict([ours, close], ours=["ours"]).startswith("ours leads, within the doubt about persons")
+    assert verdict([ours, row("far", [9.0])], ours=["ours"]).startswith("ours leads, beyond doubt")
+    assert verdict([close], ours=["ours"]) == "Ours was not run."
+    own = row("own", [1.0], persons_deg=[0.0, 1.0, 2.0, 1.0])
+    leads, follows = verdict([own, better, ours], ours=["ours", "own"]).splitlines()
+    assert leads.startswith("own leads, beyond doubt. Against better")
+    assert follows.startswith("**ours does not lead.** Against better")
 
 
 def test_a_model_that_failed_is_missing_by_name():
     one = row("ours", [2.0])
-    text = page([one], speeds=speeds(one), ours="ours", told=[], failed={"broken": "model.width: wrong"})
+    text = page([one], speeds=speeds(one), ours=["ours", "ours too"], told=[], failed={"broken": "model.width: wrong"})
     assert "**broken** is missing: model.width: wrong" in text
 
 
@@ -142,12 +146,13 @@ def test_every_model_gets_the_same_budget_and_every_seed():
 def test_every_shipped_row_composes():
     shipped = board()
     runs = plan(board(f"leaderboard.names=[{','.join(shipped.rows)}]", "leaderboard.seeds=[0]"), also=[])
-    assert len(runs) == len(shipped.rows) >= 10
+    assert len(runs) == len(shipped.rows) >= 12
+    assert {*shipped.ours} <= {*shipped.names}
 
 
 def test_the_full_board_is_at_full_size():
     full = compose(["task=leaderboard_full", "leaderboard.names=[eyenet]", "run_dir=here"]).leaderboard
-    assert set(full.rows) >= {"gazetr_lite", "eyenet", "eyenet_gru", "gazetr", "resnet18", "resnet50"}
+    assert set(full.rows) >= {"gazetr_lite", "temporal_gru", "eyenet", "eyenet_gru", "gazetr", "resnet18", "resnet50"}
     cfg = resolved(plan(full, also=[])[0])
     assert (cfg.data.face_size, cfg.data.eye_size, cfg.model.width) == (224, 112, 64)
     assert cfg.trainer.max_epochs == 20

@@ -56,11 +56,10 @@ def run(cfg: DictConfig) -> None:
     rows = [read_row(name, folders, typed=plain(board.rows[name])) for name, folders in finished.items()]
     if rows:
         speeds = _speeds({name: folders[0] for name, folders in finished.items()}, machine)
-        text = page(rows, speeds=speeds, ours=board.ours, told=_told(board, rows), failed=failed)
+        text = page(rows, speeds=speeds, ours=plain(board.ours), told=_told(board, rows), failed=failed)
         with atomic_write(Path(board.page)) as temporary:
             temporary.write_text(text, encoding="utf-8")
-        ranked = sorted(rows, key=lambda row: row.mean_deg)
-        log.info("leaderboard: %s", verdict(ranked, ours=next((r for r in rows if r.name == board.ours), None)))
+        log.info("leaderboard: %s", verdict(sorted(rows, key=lambda row: row.mean_deg), ours=plain(board.ours)))
         log.info("leaderboard: written to %s", board.page)
     if failed:
         raise DataError("leaderboard: " + "; ".join(f"{name}: {why}" for name, why in failed.items()))
@@ -77,8 +76,12 @@ def plan(board: DictConfig, *, also: list[str]) -> list[Run]:
         ConfigError: a name without a row, or no seed.
     """
     unknown = [name for name in board.names if name not in board.rows]
-    if unknown or not board.seeds or not board.names:
-        what = f"names: {unknown[0]!r} has no row; one of {', '.join(board.rows)}" if unknown else "names, seeds: empty"
+    if unknown or not board.seeds or not board.names or not board.ours:
+        what = (
+            f"names: {unknown[0]!r} has no row; one of {', '.join(board.rows)}"
+            if unknown
+            else "names, seeds, ours: empty"
+        )
         raise ConfigError(f"leaderboard.{what}, or leaderboard.rows.NAME=[...], would be right")
     budget = [f"trainer.max_epochs={board.epochs}", f"early_stopping_patience={board.epochs}"]
     told = {name: (*board.common, *budget, *board.rows[name]) for name in board.names}
@@ -163,8 +166,8 @@ def _told(board: Any, rows: list[Row]) -> list[str]:
         "",
         f"All were trained from random numbers on the same rendered people for {board.epochs} epoch(s), "
         f"{rows[0].num_samples:,} samples, with {seeds} seed(s), and told `{shlex.join(board.common)}`. The error is "
-        f"on {len(rows[0].per_person_deg)} persons whom none has seen, mean over seeds. `against ours` is positive "
-        "where ours is better; its interval draws persons. Training speed is augmentation, forward, backward and "
-        "optimiser step, the median of five in turn; latency is one sample through onnxruntime on one thread, the "
-        "least of five. They are rendered people: the order on real ones may differ.",
+        f"on {len(rows[0].per_person_deg)} persons whom none has seen, mean over seeds. `against our baseline` is "
+        "positive where the baseline is better; its interval draws persons. Training speed is augmentation, forward, "
+        "backward and optimiser step, the median of five in turn; latency is one sample through onnxruntime on one "
+        "thread, the least of five. They are rendered people: the order on real ones may differ.",
     ]

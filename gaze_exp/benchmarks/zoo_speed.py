@@ -14,6 +14,7 @@ from gaze_exp.batch import GazeBatch, model_inputs
 from gaze_exp.benchmarks.training_step import time_in_turn
 from gaze_exp.leaderboard import Speed
 from gaze_exp.onnx_export import latency
+from gaze_exp.onnx_streaming import streaming_inputs
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,8 @@ def _latencies_ms(models: Mapping[str, Trained], *, num_rounds: int) -> dict[str
     found: dict[str, list[float]] = {name: [] for name in models}
     for _ in range(num_rounds):
         for name, each in models.items():
-            inputs = {key: values.float() for key, values in model_inputs(each.model, each.batch).items()}
+            one_frame = streaming_inputs if hasattr(each.model, "go_on") else model_inputs
+            inputs = {key: values.float() for key, values in one_frame(each.model, each.batch).items()}
             (row,) = latency(each.onnx, inputs, threads=(1,), num_runs=10, max_seconds=2.0)
             found[name].append(row["median_ms"])
     return found
