@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from gaze_exp import checkpoint, hardware, ranks, requeue
+from gaze_exp import checkpoint, hardware
 from gaze_exp.config import build, hardware_of, plain, rebuild, without_weights
 from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import BatchSplit, Hardware
+from gaze_exp.processes import ranks, requeue
 
 if TYPE_CHECKING:
     from lightning import LightningDataModule, Trainer
@@ -224,7 +225,7 @@ def trainer_of(cfg: DictConfig, machine: Hardware, batches: BatchSplit, *, num_b
         num_batches: of an epoch, from `whole_steps`.
     """
     from gaze_exp.checkpoint_writer import CheckpointWriter
-    from gaze_exp.strategy import strategy_of
+    from gaze_exp.processes.strategy import strategy_of
 
     limited = cfg.trainer.get("limit_train_batches", 1.0) != 1.0 or num_batches is None
     loggers = [build(node, key=f"logger.{name}") for name, node in (cfg.logger or {}).items()]
@@ -266,7 +267,7 @@ def _callbacks(cfg: DictConfig) -> list[Any]:
     )
 
     from gaze_exp.callbacks import History, PlainProgress, ValidationPictures
-    from gaze_exp.rank_watch import RankWatch
+    from gaze_exp.processes.rank_watch import RankWatch
 
     folder = Path(cfg.run_dir)
     best = ModelCheckpoint(
@@ -289,7 +290,7 @@ def _callbacks(cfg: DictConfig) -> list[Any]:
         best,
     ]
     if requeue.is_listening():
-        from gaze_exp.save_at_signal import SaveAtSignal
+        from gaze_exp.processes.save_at_signal import SaveAtSignal
 
         callbacks.append(SaveAtSignal(folder / "checkpoints"))
     return callbacks + ([LearningRateMonitor("step")] if cfg.logger else [])

@@ -9,7 +9,6 @@ from typing import Any
 import torch
 
 from gaze_exp.calibration_crops import Cropped, Cutting, crop_name, crop_photo
-from gaze_exp.cores import num_cores, one_torch_thread
 from gaze_exp.data.calibration_set import SHEET, LabelRow
 from gaze_exp.data.calibration_sheet import contact_sheet
 from gaze_exp.data.calibration_writer import new_set_folder, write_labels
@@ -18,6 +17,7 @@ from gaze_exp.data.target_groups import group_sessions, group_targets
 from gaze_exp.draw import Image, png_bytes
 from gaze_exp.errors import DataError
 from gaze_exp.faces.crop_rule import MARGIN
+from gaze_exp.processes.cores import num_cores, one_torch_thread
 from gaze_exp.screen import ScreenGeometry
 
 

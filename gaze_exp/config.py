@@ -15,7 +15,7 @@ from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import Hardware
-from gaze_exp.ranks import Planned
+from gaze_exp.processes.ranks import Planned
 from gaze_exp.remote.settings import Remote
 from gaze_exp.signature import check_component
 

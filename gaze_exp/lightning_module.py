@@ -12,8 +12,8 @@ from torch.optim import Optimizer
 
 from gaze_exp.batch import GazeBatch, GazeOutput, model_inputs
 from gaze_exp.metrics import AngularError, MaskIoU
-from gaze_exp.strategy import share_out
-from gaze_exp.synced_norm import sync_batch_norm
+from gaze_exp.processes.strategy import share_out
+from gaze_exp.processes.synced_norm import sync_batch_norm
 
 
 class GazeModule(lightning.LightningModule):

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from gaze_exp.atomic_write import atomic_write
-from gaze_exp.ranks import as_typed
+from gaze_exp.processes.ranks import as_typed
 
 VERSIONS_OF = (
     "gaze-exp",

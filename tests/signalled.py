@@ -6,8 +6,8 @@ import time
 
 from torch import Tensor
 
-from gaze_exp import requeue
 from gaze_exp.augment import PhotometricAugment
+from gaze_exp.processes import requeue
 
 SECONDS = 120
 

@@ -7,7 +7,7 @@ from rank_events import rows_of
 from several_processes import ALIKE, environment, gaze_exp
 from torch import distributed, multiprocessing, nn
 
-from gaze_exp.synced_norm import sync_batch_norm
+from gaze_exp.processes.synced_norm import sync_batch_norm
 
 
 @pytest.fixture(scope="module")

@@ -7,14 +7,14 @@ from pathlib import Path
 import pytest
 from conftest import TINY, program
 
-from gaze_exp import folder_lock
 from gaze_exp.errors import ConfigError
+from gaze_exp.processes import folder_lock
 
 ROOT = Path(__file__).parents[1]
 
 HOLD = """
 import sys, time
-from gaze_exp.folder_lock import hold
+from gaze_exp.processes.folder_lock import hold
 with hold(sys.argv[1]):
     print("held", flush=True)
     time.sleep(600)

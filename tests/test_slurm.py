@@ -145,7 +145,7 @@ def ended_by_usr2(tmp_path, **variables):
     """A process of the first rank of a SLURM job that gets USR2 before it has done a step."""
     program = (
         "import logging, sys, time\n"
-        "from gaze_exp import requeue\n"
+        "from gaze_exp.processes import requeue\n"
         "logging.basicConfig(format='%(message)s', level='INFO')\n"
         "with requeue.listening():\n"
         "    print('listening', flush=True)\n"

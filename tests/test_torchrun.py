@@ -10,9 +10,9 @@ import torch
 from rank_events import rows_of
 from several_processes import ALIKE, TESTS, TORCHRUN, ended, run, start
 
-from gaze_exp import ranks
 from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import Hardware, launched
+from gaze_exp.processes import ranks
 
 TORCHRUN_ENVIRONMENT = {
     "TORCHELASTIC_RUN_ID": "7f", "RANK": "5", "WORLD_SIZE": "8", "LOCAL_RANK": "1", "LOCAL_WORLD_SIZE": "4",
@@ -160,7 +160,7 @@ def test_two_nodes_train_one_model_in_one_folder(nodes, crops, tmp_path):
 
 JOIN = """
 import sys
-from gaze_exp import ranks
+from gaze_exp.processes import ranks
 try:
     with ranks.joined([], planned=ranks.Planned(folder=sys.argv[1], trains=False, resumes=False)) as arguments:
         print(arguments[0], flush=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 PROGRAM = """
 import multiprocessing, os, sys, time
 from concurrent.futures import ProcessPoolExecutor
-from gaze_exp.worker_process import end_with_parent
+from gaze_exp.processes.worker_process import end_with_parent
 
 def work(_):
     print(os.getpid(), flush=True)

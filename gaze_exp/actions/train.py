@@ -9,10 +9,11 @@ from typing import Any
 
 from omegaconf import DictConfig
 
-from gaze_exp import assemble, loggers, record, requeue
+from gaze_exp import assemble, loggers, record
 from gaze_exp.config import build, plain
 from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import Hardware, split, steps_per_epoch
+from gaze_exp.processes import requeue
 
 log = logging.getLogger(__name__)
 
@@ -58,8 +59,8 @@ def run(cfg: DictConfig) -> float:
 
 
 def _fit(cfg: DictConfig, machine: Hardware, trainer: Any, *, module: Any, data: Any) -> None:
-    from gaze_exp.rank_watch import lost_peer
-    from gaze_exp.strategy import meet_after_restart
+    from gaze_exp.processes.rank_watch import lost_peer
+    from gaze_exp.processes.strategy import meet_after_restart
 
     folder = Path(cfg.run_dir)
     try:

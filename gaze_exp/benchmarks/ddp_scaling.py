@@ -12,11 +12,11 @@ import torch
 from torch import distributed, multiprocessing, nn
 
 from gaze_exp.benchmarks.training_step import random_batch
-from gaze_exp.cores import num_cores
 from gaze_exp.hardware import Hardware
 from gaze_exp.losses import AngularMSE
 from gaze_exp.models.gazetr_lite import GazeTRLite
-from gaze_exp.synced_norm import sync_batch_norm
+from gaze_exp.processes.cores import num_cores
+from gaze_exp.processes.synced_norm import sync_batch_norm
 
 WORLD_SIZES = (1, 2)
 GLOBAL_BATCHES = (32, 128)

@@ -23,7 +23,6 @@ from torch import Tensor
 from gaze_exp.calibration_crops import Cutting
 from gaze_exp.calibration_prepare import prepare as prepare_photos
 from gaze_exp.checkpoint import file_of
-from gaze_exp.cores import num_cores
 from gaze_exp.data.calibration_set import CalibrationSet, read_calibration_set
 from gaze_exp.data.sources.calibration import CalibrationSource, read_calibration_folder
 from gaze_exp.data.synthetic.calibration_layout import GRIDS, draw_targets, write_session
@@ -42,8 +41,9 @@ from gaze_exp.personal.grouped_folds import Fold, photo_hashes, target_folds
 from gaze_exp.personal.photo_augment import PhotoAugment
 from gaze_exp.personal.preparation import Wishes, fill_bank, prepare
 from gaze_exp.personal.protocol import FoldCache, fingerprint, state_hash
+from gaze_exp.processes.cores import num_cores
+from gaze_exp.processes.worker_process import end_with_parent
 from gaze_exp.screen import ScreenGeometry
-from gaze_exp.worker_process import end_with_parent
 
 log = logging.getLogger(__name__)
 

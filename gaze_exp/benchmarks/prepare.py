@@ -15,7 +15,6 @@ import onnxruntime
 
 from gaze_exp.calibration_crops import Cutting
 from gaze_exp.calibration_prepare import prepare
-from gaze_exp.cores import num_cores
 from gaze_exp.data.sources.calibration import CalibrationSource, read_calibration_folder
 from gaze_exp.data.synthetic.layouts import write_set
 from gaze_exp.data.synthetic.set_plan import SetPlan
@@ -23,6 +22,7 @@ from gaze_exp.faces.crop_rule import window_of
 from gaze_exp.faces.face import faces_of
 from gaze_exp.faces.finder import open_finder
 from gaze_exp.hardware import Hardware
+from gaze_exp.processes.cores import num_cores
 from gaze_exp.screen import ScreenGeometry
 
 DETECTOR = "detectors/version-RFB-320.onnx"

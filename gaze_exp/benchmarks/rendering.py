@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from gaze_exp.cores import one_torch_thread
 from gaze_exp.data.synthetic.drawing import draw_scene
 from gaze_exp.data.synthetic.person import draw_person, random_stream
 from gaze_exp.data.synthetic.renderer import frames_at_once, render, render_frame
@@ -15,6 +14,7 @@ from gaze_exp.data.synthetic.rigs import ABOVE, LAPTOP
 from gaze_exp.data.synthetic.scene import Scene
 from gaze_exp.data.synthetic.views import eye_views, face_view
 from gaze_exp.hardware import Hardware
+from gaze_exp.processes.cores import one_torch_thread
 
 SIZES = ((64, 32), (112, 56), (224, 112))
 """Face and eye crops, px."""

@@ -63,7 +63,7 @@ def sweeping(arguments: list[str]) -> Iterator[list[str]]:
     if not is_sweep(arguments):
         yield arguments
         return
-    from gaze_exp import folder_lock
+    from gaze_exp.processes import folder_lock
 
     sweep = _prepare(flags, overrides)
     attempt = f"{time.time():.6f}"

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from gaze_exp.command_line import has_begun, quoted
-from gaze_exp.folder_lock import wait_until_free
+from gaze_exp.processes.folder_lock import wait_until_free
 from gaze_exp.sweep.in_job import ENVIRONMENT, JobNote
 
 log = logging.getLogger(__name__)

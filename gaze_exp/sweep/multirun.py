@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gaze_exp import ranks, requeue
 from gaze_exp.errors import ConfigError, DataError
+from gaze_exp.processes import ranks, requeue
 from gaze_exp.sweep.content import job_overrides, key_of
 from gaze_exp.sweep.job import BOOK, DONE, FAILED, Job, JobError, Outcome, read_book, run_job, write_book
 from gaze_exp.sweep.slots import label_of, run_all, slot_environments

@@ -9,8 +9,8 @@ import time
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
-from gaze_exp.cores import num_cores
 from gaze_exp.errors import ConfigError
+from gaze_exp.processes.cores import num_cores
 from gaze_exp.sweep.job import CONSOLE, DONE, Job, Outcome, RunningJob, finished, write_book
 
 log = logging.getLogger(__name__)

@@ -20,7 +20,7 @@ from gaze_exp.data.sources.eve_parts import PersonFile, claim
 from gaze_exp.data.sources.eve_release import Recording, Release, split_of
 from gaze_exp.data.sources.eve_step import Settings
 from gaze_exp.errors import DataError
-from gaze_exp.worker_process import end_with_parent
+from gaze_exp.processes.worker_process import end_with_parent
 
 log = logging.getLogger(__name__)
 

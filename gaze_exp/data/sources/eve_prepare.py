@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gaze_exp.cores import num_cores
 from gaze_exp.data.sources.eve_convert import convert, manifest, person_files, recordings_of
 from gaze_exp.data.sources.eve_parts import write_json
 from gaze_exp.data.sources.eve_release import find_recordings
@@ -15,6 +14,7 @@ from gaze_exp.data.sources.eve_survey import survey
 from gaze_exp.data.sources.eve_verify import verify
 from gaze_exp.data.synthetic.jobs import alone_in
 from gaze_exp.errors import ConfigError, DataError
+from gaze_exp.processes.cores import num_cores
 
 log = logging.getLogger(__name__)
 

@@ -19,10 +19,10 @@ from typing import IO
 
 import torch
 
-from gaze_exp.cores import one_torch_thread
 from gaze_exp.data.disk_space import require_space
 from gaze_exp.data.progress import progress
 from gaze_exp.errors import DataError
+from gaze_exp.processes.cores import one_torch_thread
 
 log = logging.getLogger(__name__)
 

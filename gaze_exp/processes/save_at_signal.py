@@ -7,7 +7,7 @@ from typing import Any
 
 from lightning.pytorch import Callback, LightningModule, Trainer
 
-from gaze_exp import requeue
+from gaze_exp.processes import requeue
 
 log = logging.getLogger(__name__)
 

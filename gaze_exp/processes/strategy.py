@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import distributed, nn
 
-from gaze_exp import ranks
 from gaze_exp.errors import ConfigError
 from gaze_exp.hardware import Hardware
+from gaze_exp.processes import ranks
 
 if TYPE_CHECKING:
     from lightning.pytorch.strategies import Strategy

@@ -17,9 +17,9 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from gaze_exp import folder_lock
 from gaze_exp.command_line import quoted
 from gaze_exp.errors import ConfigError
+from gaze_exp.processes import folder_lock
 
 if TYPE_CHECKING:
     from torch.distributed import Store  # type: ignore[attr-defined]

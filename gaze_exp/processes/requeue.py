@@ -25,7 +25,7 @@ from contextlib import contextmanager
 from types import FrameType
 from typing import Any, NoReturn
 
-from gaze_exp import ranks
+from gaze_exp.processes import ranks
 
 log = logging.getLogger(__name__)
 
