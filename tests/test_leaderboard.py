@@ -1,6 +1,9 @@
 """What the board says of finished runs, and that it trains only what is not finished."""
 
 import json
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -182,25 +185,52 @@ def test_a_board_that_cannot_be_is_refused(override, match):
 # The whole of it.
 
 
-@pytest.mark.slow
-def test_the_command_trains_ranks_and_uses_finished_runs_again(tmp_path, crops):
+def typed(folder, crops, *, epochs=1):
+    """What is typed for a board of one seed on a few crops."""
     small = ["task=quickstart", "data=eve_crops", f"data.root={crops}", "global_batch=16", "hardware=cpu", "logger=csv"]
     common = ",".join(f'"{each}"' for each in small)
-    typed = [
-        "actions=[leaderboard]", "hardware=cpu", "leaderboard.epochs=1", "leaderboard.seeds=[0]",
-        f"leaderboard.folder={tmp_path}/runs", f"leaderboard.page={tmp_path}/page.md", f"leaderboard.common=[{common}]",
-        '+leaderboard.rows.broken=["model=gazetr_tiny","optim.lr=-1"]',
+    return [
+        "actions=[leaderboard]", "hardware=cpu", f"leaderboard.epochs={epochs}", "leaderboard.seeds=[0]",
+        f"leaderboard.folder={folder}/runs", f"leaderboard.page={folder}/page.md", f"leaderboard.common=[{common}]",
     ]  # fmt: skip
-    done = program(*typed, "leaderboard.names=[gazetr_tiny,broken,eyenet_small]", cwd=tmp_path)
+
+
+@pytest.mark.slow
+def test_the_command_trains_ranks_and_uses_finished_runs_again(tmp_path, crops):
+    broken = '+leaderboard.rows.broken=["model=gazetr_tiny","optim.lr=-1"]'
+    command = [*typed(tmp_path, crops), broken]
+    done = program(*command, "leaderboard.names=[gazetr_tiny,broken,eyenet_small]", cwd=tmp_path)
     assert done.code == 2
-    assert "broken: error: optim.lr: -1" in done.err
+    assert "broken: optim.lr: -1" in done.err
     text = (tmp_path / "page.md").read_text()
     assert "gazetr_tiny (ours)" in text
     assert "| eyenet_small |" in text
     assert "**broken** is missing" in text
     stamps = {path: path.stat().st_mtime_ns for path in Path(tmp_path, "runs").glob("*/metrics.json")}
     assert len(stamps) == 2
-    again = program(*typed, "leaderboard.names=[gazetr_tiny,eyenet_small]", cwd=tmp_path)
+    again = program(*command, "leaderboard.names=[gazetr_tiny,eyenet_small]", cwd=tmp_path)
     assert again.code == 0, again.err
     assert "2 runs, 2 of them finished before" in again.out
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
+
+
+@pytest.mark.slow
+def test_the_run_of_a_killed_board_ends_with_it(tmp_path, crops):
+    command = [*typed(tmp_path, crops, epochs=1000), "leaderboard.names=[gazetr_tiny]"]
+    board = subprocess.Popen(
+        [sys.executable, "-m", "gaze_exp", *command], cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
+    )
+    until(lambda: "epoch" in "".join(path.read_text() for path in tmp_path.glob("runs/*/console.log")), seconds=180)
+    (book,) = tmp_path.glob("runs/*/job.json")
+    run = json.loads(book.read_text())["process"]
+    assert Path(f"/proc/{run}").exists()
+    board.kill()
+    board.wait()
+    until(lambda: not Path(f"/proc/{run}").exists(), seconds=30)
+
+
+def until(holds, *, seconds):
+    end = time.monotonic() + seconds
+    while not holds():
+        assert time.monotonic() < end, "it has not come to that"
+        time.sleep(0.1)

@@ -4,8 +4,6 @@ import hashlib
 import json
 import logging
 import shlex
-import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,25 +109,24 @@ def _run_all(runs: list[Run]) -> dict[str, str]:
             continue
         left = (time.monotonic() - started) / max(number, 1) * (len(waiting) - number) / 60
         log.info("leaderboard: %s%s", each.folder.name, f" (about {left:.0f} min left)" if number else "")
-        why = _run_one(each)
+        why = _run_one(number, each)
         if why:
             failed[each.name] = why
             log.warning("leaderboard: %s failed: %s", each.name, why)
     return failed
 
 
-def _run_one(each: Run) -> str | None:
-    """Run the command that a person would type; None when it went well, else why not."""
-    if (each.folder / "checkpoints" / "last.ckpt").is_file():
-        typed = [f"resume={each.folder}"]
-    else:
-        typed = [*each.overrides, "actions=[train,evaluate,export]", f"hydra.run.dir={each.folder}"]
-    command = [sys.executable, "-m", "gaze_exp", *typed]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    if done.returncode == 0 and is_finished(each.folder):
+def _run_one(number: int, each: Run) -> str | None:
+    """Run the command that a person would type, as a sweep runs a job; None when it went well, else why not."""
+    from gaze_exp.sweep.job import Job, command, run_job
+
+    overrides = (*each.overrides, "actions=[train,evaluate,export]")
+    job = Job(number, each.folder, overrides, key=each.folder.name)
+    typed = shlex.join(command(job)[1:])
+    outcome = run_job(job)
+    if is_finished(each.folder):
         return None
-    said = (done.stderr.strip().splitlines() or ["it ended without its results"])[-1]
-    return f"{said} (python -m gaze_exp {shlex.join(typed)})"
+    return f"{outcome.why or 'it ended without its results'} (python {typed})"
 
 
 def _speeds(folders: dict[str, Path], machine: "Hardware") -> "dict[str, Speed]":
