@@ -12,10 +12,11 @@ from omegaconf import DictConfig
 
 from gaze_exp import __version__
 from gaze_exp.command_line import config_folders, explain, python_path_of_here, rewrite
-from gaze_exp.config import check, check_early, conf_dir, register_schema, remove_if_empty
+from gaze_exp.config import check, check_early, conf_dir, register_schema
 from gaze_exp.errors import ConfigError, DataError
 from gaze_exp.help import help_text
 from gaze_exp.processes import ranks, requeue
+from gaze_exp.record import remove_if_empty
 from gaze_exp.remote.entry import hand_over, is_meant
 from gaze_exp.sweep import begin, in_job, refusals
 from gaze_exp.sweep.objective import choose

@@ -136,11 +136,17 @@ class PlainProgress(Callback):
             epochs_done(trainer),
             trainer.max_epochs,
             trainer.global_step,
-            measured.get("train/loss_step", math.nan),
+            _newest_row(trainer).get("train/loss", math.nan),
             measured.get("val/loss", math.nan),
             measured.get("val/angular_error", math.nan),
             f"{left / 60:.1f} min",
         )
+
+
+def _newest_row(trainer: Trainer) -> dict[str, float]:
+    """Of the curves, which stand before the progress in the order of callbacks; empty without them."""
+    rows = [callback.rows[-1] for callback in trainer.callbacks if isinstance(callback, History) and callback.rows]  # type: ignore[attr-defined]
+    return rows[-1] if rows else {}
 
 
 def epochs_done(trainer: Trainer) -> float:

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from gaze_exp.errors import DataError
 from gaze_exp.file_hash import sha256_of
+from gaze_exp.given_paths import no_checkpoint
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ def load(path: str | Path) -> Checkpoint:
     """
     path = file_of(path)
     if not path.is_file():
-        raise DataError(f"{path}: there is no such checkpoint; those of a run lie in RUN/checkpoints/*.ckpt")
+        raise DataError(no_checkpoint(path))
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (RuntimeError, pickle.UnpicklingError, EOFError, ValueError, OSError, KeyError) as error:

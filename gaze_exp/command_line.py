@@ -12,6 +12,12 @@ FLAGS_WITH_VALUE = {
     "--config-dir", "-cd", "--config-name", "-cn", "--config-path", "-cp", "--package", "-p", "--cfg", "-c",
     "--info", "-i", "--experimental-rerun",
 }  # fmt: skip
+FLAGS = FLAGS_WITH_VALUE | {
+    "--multirun", "-m", "--run", "-r", "--resolve", "--hydra-help", "--version", "--shell-completion", "-sc",
+}  # fmt: skip
+
+_MODES = {"--multirun", "-m", "--run", "-r", "--cfg", "-c", "--info", "-i", "--shell-completion", "-sc"}
+"""Of which Hydra takes one."""
 
 
 def rewrite(arguments: list[str]) -> list[str]:
@@ -27,9 +33,10 @@ def rewrite(arguments: list[str]) -> list[str]:
         Flags first, then overrides; `resume=FOLDER` brings that run's own overrides and folder along.
 
     Raises:
-        ConfigError: `resume` names a folder that is no run.
+        ConfigError: a flag that there is not, or `resume` names a folder that is no run.
     """
     flags, overrides = split_flags(arguments)
+    _refuse_unknown(flags)
     overrides = [re.sub(r"^\+{1,2}(task=)", r"\1", override) for override in overrides]
     overrides = [re.sub(rf"^({_groups()})=null$", r"~\1", override) for override in overrides]
     # No shell expands a tilde behind `key=`, and Hydra's grammar has no word that begins with one.
@@ -37,6 +44,20 @@ def rewrite(arguments: list[str]) -> list[str]:
     # The same launcher, with what a job of SLURM needs (conf/hydra/launcher/slurm.yaml).
     overrides = [re.sub("^hydra/launcher=submitit_slurm$", "hydra/launcher=slurm", override) for override in overrides]
     return [word for pair in flags.items() for word in pair if word] + _resumed(overrides)
+
+
+def _refuse_unknown(flags: dict[str, str]) -> None:
+    """Answer a wrong flag in a line, where argparse would print its usage or Hydra a traceback."""
+    modes = [flag for flag in flags if flag in _MODES]
+    if len(modes) > 1:
+        raise ConfigError(f"{modes[0]} and {modes[1]}: one at a time would be right")
+    for flag, value in flags.items():
+        if flag not in FLAGS:
+            typed = flag.lstrip("-")
+            right = f"{typed}, without dashes, would be right" if "=" in flag else "--help shows those that there are"
+            raise ConfigError(f"{flag}: there is no such flag; {right}")
+        if flag in {"--cfg", "-c"} and value not in {"job", "hydra", "all"}:
+            raise ConfigError(f"{flag}: {value!r} is no part of the configuration; job, hydra or all would be right")
 
 
 def _groups() -> str:
@@ -126,7 +147,8 @@ def explain(error: Exception, overrides: list[str]) -> str:
             near = difflib.get_close_matches(value[0], choices[key], n=2)
             right = " or ".join(f"{key}={n}" for n in near) or f"one of {', '.join(sorted(choices[key]))}"
             return f"{key}: {value[0]!r} is no choice; {right} is"
-        if key not in known_keys and not key.startswith("hydra") and key in text:
+        is_meant = key in text or f"'{key.partition('.')[0]}'" in text
+        if key not in known_keys and not key.startswith("hydra") and is_meant:
             nearest = _nearest(key, known_keys)
             return f"{key}: there is no such key; " + (f"did you mean {nearest}?" if nearest else "see --cfg job")
     return first

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from omegaconf import DictConfig, OmegaConf, open_dict
 
 from gaze_exp.errors import ConfigError
+from gaze_exp.given_paths import refuse_missing
 from gaze_exp.hardware import Hardware
 from gaze_exp.processes.ranks import Planned
 from gaze_exp.remote.settings import Remote
@@ -182,6 +183,7 @@ def check_early(arguments: list[str]) -> Planned | None:
     with open_dict(cfg):
         del cfg["hydra"]
     check(cfg)
+    refuse_missing(cfg)
     return Planned(folder=folder, trains="train" in cfg.actions, resumes=bool(cfg.resume))
 
 
@@ -281,20 +283,3 @@ def _without_weight(name: str, value: Any) -> Any:
     if name == "pretrained":
         return value if value == "none" else False
     return None if name in {"weights", "frame_checkpoint"} or name.endswith("weights_file") else value
-
-
-def remove_if_empty(run_dir: Path) -> None:
-    """Remove the folder of a run that ended before it made anything but its own config and log.
-
-    So are the folders above it, up to the current one, that it leaves empty.
-    """
-    import shutil
-
-    made = {path.name for path in run_dir.iterdir()} if run_dir.is_dir() else {"?"}
-    if made <= {".hydra", ".lock", "gaze_exp.log"} and (run_dir / ".hydra").is_dir():
-        shutil.rmtree(run_dir)
-        with contextlib.suppress(OSError):  # not empty
-            for folder in run_dir.parents:
-                if Path.cwd() not in folder.parents:
-                    break
-                folder.rmdir()

@@ -264,5 +264,5 @@ def predicted_against_true(predicted_deg: FloatArray, target_deg: FloatArray) ->
         bias = float(np.mean(predicted - true))
         axes.set_title(f"predicted minus true: {bias:+.2f} deg on average", fontsize=9, color=INK, loc="left")
     if stride > 1:
-        figure.supxlabel(f"every {stride:,}th of {len(predicted_deg):,} samples", fontsize=9, color=INK)
+        figure.supxlabel(f"one of {stride:,} of {len(predicted_deg):,} samples", fontsize=9, color=INK)
     return figure

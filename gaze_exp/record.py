@@ -1,5 +1,6 @@
 """What a run was: command, code, machine, versions, data; written where its results are."""
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -132,3 +133,18 @@ def _git(folder: Path, *arguments: str) -> str:
     except OSError:
         return ""
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def remove_if_empty(run_dir: Path) -> None:
+    """Remove the folder of a run that ended before it made anything but its own config and log.
+
+    So are the folders above it, up to the current one, that it leaves empty.
+    """
+    made = {path.name for path in run_dir.iterdir()} if run_dir.is_dir() else {"?"}
+    if made <= {".hydra", ".lock", "gaze_exp.log"} and (run_dir / ".hydra").is_dir():
+        shutil.rmtree(run_dir)
+        with contextlib.suppress(OSError):  # not empty
+            for folder in run_dir.parents:
+                if Path.cwd() not in folder.parents:
+                    break
+                folder.rmdir()

@@ -50,7 +50,7 @@ def points(predicted_px: FloatArray, target_px: FloatArray, *, screen_px: tuple[
     axes.scatter(*predicted.T, s=9, color=MODEL_COLOUR, linewidths=0, alpha=0.7, label="predicted")
     _frame(axes, screen_px)
     outside = np.any((predicted < 0) | (predicted > screen_px), axis=1)
-    told = f"every {stride:,}th of {known.sum():,} samples" if stride > 1 else f"{known.sum():,} samples"
+    told = f"one of {stride:,} of {known.sum():,} samples" if stride > 1 else f"{known.sum():,} samples"
     share = 100 * np.mean(outside) if len(predicted) else 0.0
     axes.set_title(f"{told}; {share:.0f} % of the predictions lie beside the screen", fontsize=9, color=INK, loc="left")
     figure.legend(frameon=False, fontsize=9, ncols=2, loc="outside upper right")

@@ -131,7 +131,7 @@ def sample_counts(metrics: Mapping[str, Any]) -> str:
 
 
 def screen_verdict(screen: Mapping[str, Any] | None) -> list[str]:
-    """Errors on the screen, a line for the face and for both eyes, and one for each camera and type of stimulus.
+    """Errors on the screen, a line for the face and for both eyes, and one for each of several cameras and stimuli.
 
     Args:
         screen: from `point_of_gaze.summarise`; None where the data know of no screen.
@@ -148,9 +148,12 @@ def screen_verdict(screen: Mapping[str, Any] | None) -> list[str]:
         return []
     named = [("face", screen["face"]), ("both eyes", screen["both_eyes"])]
     lines = [f"Point of gaze, {name}: {_on_screen(means)}." for name, means in named if means]
-    groups = screen["per_camera"] | screen["per_stimulus"]
+    several = [groups for groups in (screen["per_camera"], screen["per_stimulus"]) if len(groups) > 1]
     return lines + [
-        f"Point of gaze, {name}: {_on_screen(each['face'])}." for name, each in groups.items() if each["face"]
+        f"Point of gaze, {name}: {_on_screen(each['face'])}."
+        for groups in several
+        for name, each in groups.items()
+        if each["face"]
     ]
 
 

@@ -27,8 +27,22 @@ def test_task_is_accepted_with_and_without_plus(typed):
 
 
 def test_flags_go_before_overrides_wherever_they_were_typed():
-    typed = ["task=quickstart", "-m", "seed=1,2", "--config-dir", "mine", "--cfg", "job"]
-    assert rewrite(typed) == ["-m", "--config-dir", "mine", "--cfg", "job", "task=quickstart", "seed=1,2"]
+    typed = ["task=quickstart", "--resolve", "seed=1", "--config-dir", "mine", "--cfg", "job"]
+    assert rewrite(typed) == ["--resolve", "--config-dir", "mine", "--cfg", "job", "task=quickstart", "seed=1"]
+
+
+@pytest.mark.parametrize(
+    ("typed", "expected"),
+    [
+        (["--task=quickstart"], "no such flag; task=quickstart, without dashes, would be right"),
+        (["--hlp"], "--hlp: there is no such flag; --help shows"),
+        (["--cfg", "jobb"], "'jobb' is no part of the configuration; job, hydra or all"),
+        (["-m", "task=quickstart", "--cfg", "job"], "-m and --cfg: one at a time"),
+    ],
+)
+def test_a_wrong_flag_is_refused_in_a_line(typed, expected):
+    with pytest.raises(ConfigError, match=expected):
+        rewrite(typed)
 
 
 def test_another_plus_is_left_alone():
@@ -64,6 +78,9 @@ def test_resume_of_a_folder_that_is_no_run_is_refused(tmp_path):
         (["task=quickstart", "model=gazetr_lit"], "model=gazetr_lite"),
         (["modle=timm_face"], "did you mean model?"),
         (["tsk=quickstart"], "did you mean task?"),
+        (["task=quickstart", "optm.lr=1"], "did you mean optim.lr?"),
+        (["task=eve_baseline", "data.root=nowhere"], "data.root: nowhere is not there"),
+        (["actions=[evaluate]", "data=eve_crops", "checkpoint=no.ckpt"], "no.ckpt: there is no such checkpoint"),
         (["task=quickstart", "trainer.max_epoch=3"], "did you mean trainer.max_epochs?"),
         (["task=quickstart", "optim.learning_rate=3"], "optim.learning_rate: there is no such key"),
         (["task=quickstart", "trainer.max_epochs=abc"], "trainer.max_epochs: 'abc' is str"),

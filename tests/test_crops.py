@@ -30,6 +30,21 @@ def test_written_rows_come_back_and_lie_contiguous(tmp_path):
     assert [entry.name for entry in path.parent.iterdir()] == ["frames_basler.h5"]
 
 
+def test_reserved_room_is_where_written_rows_would_lie(tmp_path):
+    written, reserved = tmp_path / "written.h5", tmp_path / "reserved.h5"
+    with CropWriter(written, num_rows=3, face_size=8, eye_size=4) as writer:
+        writer.append(rows(3))
+    with CropWriter(reserved, num_rows=3, face_size=8, eye_size=4) as writer:
+        writer.reserve()
+    with h5py.File(written) as one, h5py.File(reserved) as other:
+        places = {name: (array.id.get_offset(), array.id.get_storage_size()) for name, array in one.items()}
+        assert {name: (array.id.get_offset(), array.id.get_storage_size()) for name, array in other.items()} == places
+    content = bytearray(reserved.read_bytes())
+    for start, size in places.values():
+        content[start : start + size] = written.read_bytes()[start : start + size]
+    assert bytes(content) == written.read_bytes()
+
+
 @pytest.mark.parametrize("error", [KeyboardInterrupt, ValueError])
 def test_an_exception_while_writing_leaves_nothing(tmp_path, error):
     writer = CropWriter(tmp_path / "frames_basler.h5", num_rows=4, face_size=8, eye_size=4)

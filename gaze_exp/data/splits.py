@@ -46,11 +46,12 @@ def find_crop_files(root: str | Path, *, camera: str = "basler") -> dict[str, li
         told = ", ".join(ignored)
         log.warning("%s: ignored, not named train*, val* or test* (e.g. train01): %s", root, told)
     if not any(found.values()):
-        raise DataError(_nothing_found(root, camera))
+        raise DataError(nothing_found(root, camera))
     return found
 
 
-def _nothing_found(root: Path, camera: str) -> str:
+def nothing_found(root: Path, camera: str) -> str:
+    """What is said of a folder without crop files, or of one that is not there."""
     wanted = f"{{train,val,test}}*/participant_*/frames_{camera}.h5"
     what = "holds no crop files" if root.is_dir() else "is not there" if not root.exists() else "is no folder"
     cameras = {path.stem.removeprefix("frames_") for path in root.glob("*/participant_*/frames_*.h5")}

@@ -54,8 +54,9 @@ class _Normalise(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, values: Tensor, weight: Tensor, bias: Tensor, eps: float) -> tuple[Tensor, ...]:
-        # Running statistics that it leaves alone: they make it answer in float32.
-        mean, variance = torch.batch_norm_update_stats(values, weight.detach().clone(), weight.detach().clone(), 0.0)
+        # Running statistics that it leaves as they are: their type is that of its answer.
+        left = values.new_zeros(values.shape[1], dtype=torch.promote_types(values.dtype, torch.float32))
+        mean, variance = torch.batch_norm_update_stats(values, left, left.clone(), 0.0)
         mean, variance = mean.double(), variance.double()
         count = values.numel() // values.shape[1]
         sums = _over_ranks(torch.cat([mean, variance + mean**2, variance.new_ones(1)]) * count)

@@ -27,6 +27,8 @@ def commands(line: Line, job: "Job") -> Iterator[str]:
     yield f"missing, put, lay_out: zips of what is not there yet, checked by hash, into {remote.folder}"
     for given in job.inputs:
         yield f"    {given.key}: {given.here} -> {given.there}, {len(given.tree.entries)} files, {mib(given.tree.size)}"
+    for key, path in job.there_already.items():
+        yield f"    {key}: {path}, which is not sent: the run is refused where it is not there"
     yield f"    code: {len(job.code.entries)} files, {mib(job.code.size)} -> {code}"
     yield f"start: apart from the connection, in {remote.folder}/work:"
     python = remote.environment
