@@ -199,6 +199,9 @@ def typed(folder, crops, *, epochs=1):
 def test_the_command_trains_ranks_and_uses_finished_runs_again(tmp_path, crops):
     broken = '+leaderboard.rows.broken=["model=gazetr_tiny","optim.lr=-1"]'
     command = [*typed(tmp_path, crops), broken]
+    early = program(*command, "leaderboard.names=[gazetr_tiny]", "leaderboard.train=false", cwd=tmp_path)
+    assert early.code == 2
+    assert "nothing is finished" in early.err
     done = program(*command, "leaderboard.names=[gazetr_tiny,broken,eyenet_small]", cwd=tmp_path)
     assert done.code == 2
     assert "broken: optim.lr: -1" in done.err
@@ -211,6 +214,9 @@ def test_the_command_trains_ranks_and_uses_finished_runs_again(tmp_path, crops):
     again = program(*command, "leaderboard.names=[gazetr_tiny,eyenet_small]", cwd=tmp_path)
     assert again.code == 0, again.err
     assert "2 runs, 2 of them finished before" in again.out
+    more = [*command, "leaderboard.names=[gazetr_tiny]", "leaderboard.seeds=[0,1]", "leaderboard.train=false"]
+    assert program(*more, cwd=tmp_path).code == 0
+    assert "2 seed(s) (gazetr_tiny 1 so far)" in (tmp_path / "page.md").read_text()
     assert {path: path.stat().st_mtime_ns for path in stamps} == stamps
 
 

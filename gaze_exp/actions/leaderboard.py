@@ -37,20 +37,23 @@ class Run:
 
 
 def run(cfg: DictConfig) -> None:
-    """Run what is not finished, and write the page.
+    """Run what is not finished, unless that is forbidden, and write the page.
 
     Args:
         cfg: the run; `cfg.leaderboard` says which models, seeds and epochs.
 
     Raises:
         ConfigError: a name without a row.
-        DataError: a run that failed; the others were finished and are on the page.
+        DataError: a run that failed, while the others were finished and are on the page; or none to rank.
     """
     board = cfg.leaderboard
     machine = assemble.machine_of(cfg)
     runs = plan(board, also=[o for o in assemble.overrides_of_run() if o.startswith("hardware")])
-    failed = _run_all(runs)
-    finished = {name: [each.folder for each in runs if each.name == name] for name in board.names if name not in failed}
+    failed = _run_all(runs) if board.train else {}
+    there = {name: [run.folder for run in runs if run.name == name and is_finished(run.folder)] for name in board.names}
+    finished = {name: folders for name, folders in there.items() if folders and name not in failed}
+    if not finished and not failed:
+        raise DataError(f"leaderboard.train: false, and nothing is finished in {board.folder}; true would be right")
     rows = [read_row(name, folders, typed=plain(board.rows[name])) for name, folders in finished.items()]
     if rows:
         speeds = _speeds({name: folders[0] for name, folders in finished.items()}, machine)
@@ -156,15 +159,18 @@ def _told(board: Any, rows: list[Row]) -> list[str]:
     described = record.describe(assemble.overrides_of_run())
     where, commit = described["machine"], (described["code"]["commit"] or "installed package")[:10]
     seeds = len(board.seeds)
+    lacking = [f"{row.name} {len(row.errors_deg)}" for row in rows if len(row.errors_deg) < seeds]
+    fewer = f" ({', '.join(lacking)} so far)" if lacking else ""
     return [
         f"`{described['command']}`, {time.strftime('%Y-%m-%d')}, commit {commit}"
         f"{' with changes' if described['code']['diff'] else ''}, {where['cpu']}, {where['cores']} cores, "
         f"{', '.join(where['gpus']) or 'no GPU'}.",
         "",
         f"All were trained from random numbers on the same rendered people for {board.epochs} epoch(s), "
-        f"{rows[0].num_samples:,} samples, with {seeds} seed(s), and told `{shlex.join(board.common)}`. The error is "
-        f"on {len(rows[0].per_person_deg)} persons whom none has seen, mean over seeds. `against our baseline` is "
-        "positive where the baseline is better; its interval draws persons. Training speed is augmentation, forward, "
-        "backward and optimiser step, the median of five in turn; latency is one sample through onnxruntime on one "
-        "thread, the least of five. They are rendered people: the order on real ones may differ.",
+        f"{rows[0].num_samples:,} samples, with {seeds} seed(s){fewer}, and told `{shlex.join(board.common)}`. The "
+        f"error is on {len(rows[0].per_person_deg)} persons whom none has seen, mean over seeds. "
+        "`against our baseline` is positive where the baseline is better; its interval draws persons. Training "
+        "speed is augmentation, forward, backward and optimiser step, the median of five in turn; latency is one "
+        "sample through onnxruntime on one thread, the least of five. They are rendered people: the order on real "
+        "ones may differ.",
     ]
