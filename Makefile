@@ -16,9 +16,9 @@ demo: .venv/.installed ## render a small synthetic EVE, train, evaluate on unsee
 	$(RUN) task=quickstart
 
 test: .venv/.installed-dev ## the tests, a file at a time on two workers
-	.venv/bin/python -m pytest -n 2 --dist loadfile -m "not machines" $(ARGS)
+	.venv/bin/python -m pytest -n 2 --dist loadfile --durations=10 -m "not machines" $(ARGS)
 
-test-machines: .venv/.installed-dev ## what takes minutes: launchers, lost processes, a SLURM cluster (installed by apt)
+test-machines: .venv/.installed-dev ## what takes minutes: launchers, a whole personal round, a SLURM cluster (by apt)
 	.venv/bin/python -m pytest -m machines $(ARGS)
 
 quick: .venv/.installed-dev ## the tests that take seconds

@@ -183,7 +183,7 @@ def check_early(arguments: list[str]) -> Planned | None:
     with open_dict(cfg):
         del cfg["hydra"]
     check(cfg)
-    refuse_missing(cfg)
+    refuse_missing(plain(cfg))
     return Planned(folder=folder, trains="train" in cfg.actions, resumes=bool(cfg.resume))
 
 

@@ -1,8 +1,8 @@
 """What a command names and is not there, said before anything heavy is imported and any weight is fetched."""
 
+from collections.abc import Mapping
 from pathlib import Path
-
-from omegaconf import DictConfig
+from typing import Any
 
 from gaze_exp.data.splits import nothing_found
 from gaze_exp.errors import DataError
@@ -10,20 +10,21 @@ from gaze_exp.errors import DataError
 _READS_A_CHECKPOINT = {"evaluate", "export", "predict"}
 
 
-def refuse_missing(cfg: DictConfig) -> None:
+def refuse_missing(config: Mapping[str, Any]) -> None:
     """Refuse a run whose data folder or checkpoint is not there; whatever else may be wrong with them is seen later.
 
     Args:
-        cfg: the run, checked.
+        config: of the run, checked and resolved.
 
     Raises:
         DataError: with the path, and what would be right.
     """
-    is_crops = str(cfg.data.get("_target_", "")).endswith(".CropDataModule")
-    if "train" in cfg.actions and is_crops and not (root := Path(cfg.data.root).expanduser()).is_dir():
-        raise DataError(nothing_found(root, cfg.data.camera))
-    if _READS_A_CHECKPOINT & {*cfg.actions} and cfg.checkpoint and not Path(cfg.checkpoint).exists():
-        raise DataError(no_checkpoint(Path(cfg.checkpoint)))
+    actions, data, checkpoint = {*config["actions"]}, config["data"], config["checkpoint"]
+    is_crops = str(data.get("_target_", "")).endswith(".CropDataModule")
+    if "train" in actions and is_crops and not (root := Path(data["root"]).expanduser()).is_dir():
+        raise DataError(nothing_found(root, data["camera"]))
+    if _READS_A_CHECKPOINT & actions and checkpoint and not Path(checkpoint).exists():
+        raise DataError(no_checkpoint(Path(checkpoint)))
 
 
 def no_checkpoint(path: Path) -> str:

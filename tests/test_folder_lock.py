@@ -44,7 +44,7 @@ def holder():
 def test_a_second_run_is_refused_and_changes_nothing(holder, tmp_path):
     process = holder(tmp_path / "mine")
     before = {path: path.read_bytes() for path in (tmp_path / "mine").rglob("*")}
-    refused = program(*TINY, "actions=[train]", "data.root=/nowhere", "hydra.run.dir=mine", cwd=tmp_path)
+    refused = program(*TINY, "actions=[train]", f"data.root={tmp_path}", "hydra.run.dir=mine", cwd=tmp_path)
     assert refused.code == 2
     assert f"mine is in use by process {process.pid}" in refused.err
     assert "hydra.run.dir=ANOTHER_FOLDER" in refused.err

@@ -112,6 +112,7 @@ def test_a_checkpoint_predicts_from_faces_alone(crops, saved, tmp_path):
 
 
 def test_no_weights_end_before_the_data_are_looked_at(tmp_path):
+    (tmp_path / "nowhere").mkdir()
     done = program("task=l2cs_train", "data.root=nowhere", "hardware=cpu", cwd=tmp_path)
     assert done.code != 0
     assert "model.weights: nothing given" in done.err

@@ -17,6 +17,7 @@ CPU = Hardware(accelerator="cpu", precision="32-true")
 
 
 @pytest.mark.slow
+@pytest.mark.machines
 def test_a_round_measures_every_method_on_other_photos_and_goes_on_where_it_was(tmp_path):
     torch.manual_seed(0)
     weights = tmp_path / "random.pkl"
