@@ -150,6 +150,7 @@ def _speeds(folders: dict[str, Path], machine: "Hardware") -> "dict[str, Speed]"
             augment=build(saved.augment, key="augment"),
             optimizer=optimizer,
             batch=next(iter(data.train_dataloader())),
+            asked=next(iter(data.val_dataloader())),
             onnx=folder / "model.onnx",
         )
     return measure(models, device=torch.device("cuda" if machine.accelerator == "gpu" else "cpu"))

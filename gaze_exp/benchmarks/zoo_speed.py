@@ -27,11 +27,13 @@ class Trained:
     optimizer: torch.optim.Optimizer
     batch: GazeBatch
     """One training batch of its own data."""
+    asked: GazeBatch
+    """One validation batch: what its ONNX file is asked."""
     onnx: Path
 
 
 def measure(models: Mapping[str, Trained], *, device: torch.device, num_rounds: int = 5) -> dict[str, Speed]:
-    """Time a training step (augmentation to new weights) and one sample through ONNX.
+    """Time a training step (augmentation to new weights) and one frame through ONNX, of a whole window where it takes one.
 
     Args:
         models: by name; trained on from where they are.
@@ -73,7 +75,8 @@ def _latencies_ms(models: Mapping[str, Trained], *, num_rounds: int) -> dict[str
     for _ in range(num_rounds):
         for name, each in models.items():
             one_frame = streaming_inputs if hasattr(each.model, "go_on") else model_inputs
-            inputs = {key: values.float() for key, values in one_frame(each.model, each.batch).items()}
+            inputs = {key: values.float() for key, values in one_frame(each.model, each.asked).items()}
             (row,) = latency(each.onnx, inputs, threads=(1,), num_runs=10, max_seconds=2.0)
-            found[name].append(row["median_ms"])
+            windows = [values for values in inputs.values() if values.ndim == 5]
+            found[name].append(row["median_ms"] / (windows[0].shape[1] if windows else 1))
     return found
