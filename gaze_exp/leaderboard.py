@@ -30,7 +30,7 @@ class Speed:
 
     training_samples_per_s: float
     latency_ms: float
-    """Of one sample, ONNX on one thread of the CPU."""
+    """Of one frame, ONNX on one thread of the CPU."""
 
 
 @dataclass(frozen=True)

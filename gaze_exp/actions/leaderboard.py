@@ -172,6 +172,6 @@ def _told(board: Any, rows: list[Row]) -> list[str]:
         f"error is on {len(rows[0].per_person_deg)} persons whom none has seen, mean over seeds. "
         "`against our baseline` is positive where the baseline is better; its interval draws persons. Training "
         "speed is augmentation, forward, backward and optimiser step, the median of five in turn; latency is one "
-        "sample through onnxruntime on one thread, the least of five. They are rendered people: the order on real "
+        "frame through onnxruntime on one thread, the least of five. They are rendered people: the order on real "
         "ones may differ.",
     ]

@@ -33,7 +33,7 @@ class Trained:
 
 
 def measure(models: Mapping[str, Trained], *, device: torch.device, num_rounds: int = 5) -> dict[str, Speed]:
-    """Time a training step (augmentation to new weights) and one frame through ONNX, of a whole window where it takes one.
+    """Time a training step (augmentation to new weights) and a frame, alone or of a window, through ONNX.
 
     Args:
         models: by name; trained on from where they are.
